@@ -1,0 +1,198 @@
+"""The driver: starts load groups, writes each finished point at once, and deals with every way a worker can end.
+
+    Driver(folder, pool, sweep).run(plan.todo)
+
+Only the driver retries, so an attempt number always means the same thing. A cell whose process died is tried again
+(`limits.retries`), alone; the cells that were waiting behind it go on in a fresh process. A cell that raised is not
+tried again in the same run: it would raise again.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cluster.pool import JobId, Pool
+from farm.cells import Cell
+from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running
+from farm.keys import cell_key, load_key
+from farm.plan import LoadGroup, Plan
+from farm.records import Failure, Record, Status
+from farm.store import RunFolder
+from farm.sweep import Sweep
+from farm.timestamps import now
+
+POLL_S = 0.5
+DEATHS_TRIED_AGAIN = (Status.CRASH, Status.HOST_OOM)
+
+
+class Observer:
+    """Told what happens; the terminal's progress view is one. The default looks away."""
+
+    def planned(self, plan: Plan, pool: Pool) -> None: ...
+    def started(self, job: JobId, group: LoadGroup) -> None: ...
+    def event(self, job: JobId, event: Event) -> None: ...
+    def recorded(self, record: Record) -> None: ...
+    def ended(self, job: JobId) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """A group at work: which cells it still owes, which one it is at, and how long each has taken."""
+
+    group: LoadGroup
+    owed: dict[str, Cell]
+    started_s: float
+    started_at: str
+    loaded: bool = False
+    running: str | None = None
+    running_since_s: float = 0.0
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+    def turn_to(self, key: str | None, now_s: float) -> None:
+        """Book the time of the cell that was running and note the one that is now."""
+        if self.running is not None:
+            self.spent_s[self.running] = self.spent_on_running(now_s)
+        self.running, self.running_since_s = key, now_s
+
+    def spent_on_running(self, now_s: float) -> float:
+        if self.running is None:
+            return 0.0
+        return self.spent_s.get(self.running, 0.0) + now_s - self.running_since_s
+
+    def suspects(self) -> list[str]:
+        """Whose fault a death is: the running cell's; during the load, everybody's."""
+        return [self.running] if self.running in self.owed else list(self.owed)
+
+
+class Driver:
+    """Runs load groups on a pool until each of their cells has a record."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        pool: Pool,
+        sweep: Sweep,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder, self.pool, self.sweep, self.limits = folder, pool, sweep, sweep.limits
+        self.observer, self.clock = observer or Observer(), clock
+        self._queue: deque[LoadGroup] = deque()
+        self._jobs: dict[JobId, _Job] = {}
+        self._deaths: dict[str, int] = {}
+        self._capacity = pool.capacity
+
+    def run(self, groups: Sequence[LoadGroup]) -> None:
+        """Returns when every cell has a record. On KeyboardInterrupt the workers are killed and it is raised again."""
+        self._queue.extend(groups)
+        try:
+            while self._queue or self._jobs:
+                self._start_what_fits()
+                for job, event in self.pool.events(POLL_S):
+                    self._handle(job, event)
+                self._end_the_overdue()
+        finally:
+            for job in list(self._jobs):
+                self._drop(job, kill=True)
+
+    def _start_what_fits(self) -> None:
+        while self._queue and len(self._jobs) < self._capacity:
+            group = self._queue.popleft()
+            keys = tuple(cell_key(cell) for cell in group.cells)
+            attempts = tuple(self.folder.next_attempt(key) for key in keys)
+            request = GroupRequest(group.load, group.cells, keys, attempts, self.sweep.seed, self.sweep.interleave)
+            job = self.pool.start(request, self.sweep.runtime_env.get(group.load.quantization))
+            owed = dict(zip(keys, group.cells, strict=True))
+            self._jobs[job] = _Job(group, owed, self.clock(), now())
+            self.observer.started(job, group)
+            self._log(job, "group_started", cells=len(owed))
+
+    def _handle(self, job_id: JobId, event: Event) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:  # killed a moment ago; what it still had to say no longer counts
+            return
+        self.observer.event(job_id, event)
+        match event:
+            case Loading():
+                self._log(job_id, "loading", pid=event.pid, host=event.host)
+            case Loaded():
+                job.loaded = True
+                self._log(job_id, "loaded", load_s=event.load_s)
+            case Running():
+                job.turn_to(event.key, self.clock())
+            case CellEnded():
+                job.turn_to(None, self.clock())
+                self._keep(event.record)
+                job.owed.pop(event.record.key, None)
+            case Ended():
+                self._ended(job_id, event)
+            case Died():
+                self._died(job_id, event.status, event.message)
+
+    def _ended(self, job_id: JobId, event: Ended) -> None:
+        job = self._jobs[job_id]
+        if job.owed and not event.poisoned:
+            self._fail(job, list(job.owed), Status.ERROR, "the worker ended without measuring this cell: a bug")
+        self._drop(job_id, kill=True)
+        self._requeue(job, list(job.owed))
+
+    def _died(self, job_id: JobId, status: Status, message: str) -> None:
+        """Blame the suspects; try them again if they have tries left; let the others go on."""
+        job = self._jobs[job_id]
+        suspects = job.suspects()
+        if status is Status.HOST_OOM:  # the node's memory is short: fewer at once from now on
+            self._capacity = max(1, self._capacity - 1)
+        where = "" if job.loaded else " while loading"
+        self._fail(job, suspects, status, message + where)
+        self._drop(job_id, kill=True)
+        self._requeue(job, [key for key in job.owed if key not in suspects])
+        self._requeue(job, [key for key in suspects if self._may_try_again(key, status)])
+
+    def _may_try_again(self, key: str, status: Status) -> bool:
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        return status in DEATHS_TRIED_AGAIN and self._deaths[key] <= self.limits.retries
+
+    def _end_the_overdue(self) -> None:
+        time_s = self.clock()
+        for job_id, job in list(self._jobs.items()):
+            if time_s - job.started_s > self.limits.group_timeout_s:
+                self._fail(job, list(job.owed), Status.TIMEOUT, _over("group", self.limits.group_timeout_s))
+                self._drop(job_id, kill=True)
+            elif not job.loaded and time_s - job.started_s > self.limits.load_timeout_s:
+                self._died(job_id, Status.TIMEOUT, _over("load", self.limits.load_timeout_s))
+            elif job.spent_on_running(time_s) > self.limits.cell_timeout_s:
+                self._died(job_id, Status.TIMEOUT, _over("cell", self.limits.cell_timeout_s))
+
+    def _fail(self, job: _Job, keys: Sequence[str], status: Status, message: str) -> None:
+        for key in keys:
+            attempt = self.folder.next_attempt(key)
+            failure = Failure(message)
+            self._keep(Record(key, attempt, status, job.owed[key], job.started_at, now(), failure=failure))
+
+    def _requeue(self, job: _Job, keys: Sequence[str]) -> None:
+        cells = tuple(job.owed[key] for key in keys)
+        if cells:
+            self._queue.append(LoadGroup(job.group.load, cells))
+
+    def _keep(self, record: Record) -> None:
+        self.folder.write(record)
+        self.observer.recorded(record)
+        self.folder.log_event(
+            at=now(), what="recorded", key=record.key, attempt=record.attempt, status=record.status.value
+        )
+
+    def _drop(self, job_id: JobId, kill: bool) -> None:
+        job = self._jobs.pop(job_id)
+        if kill:
+            self.pool.kill(job_id)
+        self.observer.ended(job_id)
+        self.folder.log_event(at=now(), what="group_ended", job=job_id.number, load=load_key(job.group.load))
+
+    def _log(self, job_id: JobId, what: str, **more: object) -> None:
+        load = load_key(self._jobs[job_id].group.load)
+        self.folder.log_event(at=now(), what=what, job=job_id.number, load=load, **more)
+
+
+def _over(what: str, limit_s: float) -> str:
+    return f"exceeded limits.{what}_timeout_s = {limit_s:g} s; raise it in the sweep if the work is sound"

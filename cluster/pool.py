@@ -1,0 +1,39 @@
+"""The seam between the driver and whatever runs load groups: Ray actors, or this very process under a debugger.
+
+A pool starts a group, hands over its events and can kill it. It knows nothing of records, retries or deadlines.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from farm.events import Event, GroupRequest
+from farm.sweep import RuntimeEnv
+
+
+@dataclass(frozen=True, slots=True)
+class JobId:
+    """A started group, as the pool that started it knows it."""
+
+    number: int
+
+
+class Pool(Protocol):
+    """`capacity` groups run at once. After Ended or Died a job gives nothing more."""
+
+    capacity: int
+    device: str
+    device_memory_bytes: int | None
+
+    def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId: ...
+
+    def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
+        """What has come in, waiting up to `timeout_s` for the first; may be nothing."""
+        ...
+
+    def kill(self, job: JobId) -> None:
+        """End the job's process; its Died is not reported."""
+        ...
+
+    def close(self) -> None: ...
+    def describe(self) -> str: ...

@@ -1,0 +1,97 @@
+"""Running a sweep, from the file to the records: what `farm run`, `farm resume` and `jobs/submit.py` share."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.driver import Driver, Observer
+from cluster.pool import Pool
+from farm.errors import SweepError
+from farm.expand import expand
+from farm.keys import cell_key
+from farm.plan import Plan, make_plan, predicted_bytes
+from farm.records import Failure, Record, Status
+from farm.store import Manifest, RunFolder
+from farm.sweep import Sweep
+from farm.timestamps import now
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What one run did. `statuses` counts every cell of the sweep, those of earlier runs included."""
+
+    measured: int
+    kept: int
+    statuses: dict[str, int]
+    wall_s: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every cell is ok, 1 when any is not."""
+        return 0 if set(self.statuses) <= {Status.OK.value} else 1
+
+
+def run_sweep(
+    sweep: Sweep, folder: RunFolder, pool: Pool, retry: frozenset[Status] = frozenset(), observer: Observer | None = None
+) -> RunSummary:
+    """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case."""
+    began = time.monotonic()
+    observer = observer or Observer()
+    with folder.locked():
+        cells = expand(sweep, pool.device)
+        folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
+        plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
+        observer.planned(plan, pool)
+        _record_misfits(folder, plan, pool, observer)
+        Driver(folder, pool, sweep, observer).run(plan.todo)
+        statuses = Counter(record.status.value for record in folder.results())
+    return RunSummary(plan.todo_cells, len(plan.kept), dict(sorted(statuses.items())), time.monotonic() - began)
+
+
+def _record_misfits(folder: RunFolder, plan: Plan, pool: Pool, observer: Observer) -> None:
+    for cell in plan.misfits:
+        key = cell_key(cell)
+        needed, there = (predicted_bytes(cell) or 0) / 1e9, (pool.device_memory_bytes or 0) / 1e9
+        failure = Failure(f"weights and KV cache alone need {needed:.1f} GB, the device has {there:.1f} GB; not run")
+        at = now()
+        record = Record(key, folder.next_attempt(key), Status.PREDICTED_OOM, cell, at, at, failure=failure)
+        folder.write(record)
+        observer.recorded(record)
+
+
+@contextmanager
+def open_pool(
+    kind: str, device: str, gpus_per_group: int = 1, address: str | None = None, num_gpus: int | None = None
+) -> Iterator[Pool]:
+    """`ray` (local, or the cluster at `address`) or `inline`; closed again whatever happens."""
+    pool = _inline(device) if kind == "inline" else _ray(device, gpus_per_group, address, num_gpus)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _inline(device: str) -> Pool:
+    from cluster.inline import InlinePool
+    from jobs.devices import device_memory_bytes, resolve_device
+
+    resolved = resolve_device(device)
+    return InlinePool(resolved, device_memory_bytes(resolved))
+
+
+def _ray(device: str, gpus_per_group: int, address: str | None, num_gpus: int | None) -> Pool:
+    from cluster.ray_pool import RayPool, connect
+
+    started_here = connect(address or os.environ.get("RAY_ADDRESS"), num_gpus)
+    return RayPool(started_here, device, gpus_per_group)
+
+
+def check_out(out: Path, inside_ray_job: bool = False) -> Path:
+    """The absolute output folder. Inside a submitted job a relative one is refused: Ray deletes the job's folder."""
+    if inside_ray_job and not out.is_absolute():
+        raise SweepError(f"--out {out}: must be absolute in a submitted job, whose working folder Ray deletes afterwards")
+    return out.absolute()

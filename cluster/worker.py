@@ -1,0 +1,29 @@
+"""The actor: a fresh process, pinned to its GPUs by Ray, that measures one load group and is then ended.
+
+It never restarts and its task is never retried: a second try is the driver's decision and gets its own attempt number.
+"""
+
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
+
+import ray
+
+from farm.events import Event, GroupRequest
+from jobs.group import run_group
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class Worker:
+    """Streams the events of one group; each reaches the driver while the next cell is being measured."""
+
+    def __init__(self) -> None:
+        # A segfault leaves its Python stack in the worker's log: the only trace that tells it from a kill.
+        faulthandler.enable(file=sys.__stderr__)
+
+    def run(self, request: GroupRequest) -> Iterator[Event]:
+        yield from run_group(request)
+
+    def pid(self) -> int:
+        return os.getpid()

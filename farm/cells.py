@@ -1,0 +1,85 @@
+"""A cell is one configuration to measure: what to load, and the task to do with it.
+
+Everything in a cell is identity: two runs of equal cells measure the same thing and share a key. What a run may vary
+freely (paths, time limits, the cluster) is elsewhere.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from farm.model_ref import ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an actor loads once: the identity of a load group."""
+
+    model: ModelRef
+    quantization: str
+    engine: str
+    device: str
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Which synthetic prompts are fed; 50 different ones a length by default."""
+
+    kinds: tuple[str, ...]
+    languages: tuple[str, ...]
+    per_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedTask:
+    """Time prefill and decode: `warmups` discarded runs, then `runs` timed ones of `new_tokens` tokens each."""
+
+    cache_mode: str
+    context_tokens: int
+    batch_size: int
+    new_tokens: int
+    warmups: int
+    runs: int
+    seed: int
+    prompts: PromptSet
+    kind: Literal["speed"] = "speed"
+
+
+@dataclass(frozen=True, slots=True)
+class TextRef:
+    """The text a quality figure is about. `path` says where a local one lies and is no part of the identity."""
+
+    name: str
+    sha256: str | None
+    path: str | None = field(default=None, metadata={"in_key": False})
+
+
+@dataclass(frozen=True, slots=True)
+class QualityTask:
+    """Perplexity of a text in windows of `window_tokens`; `max_tokens` bounds the text (None: all of it)."""
+
+    protocol: str
+    text: TextRef
+    window_tokens: int
+    max_tokens: int | None
+    kind: Literal["quality"] = "quality"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One configuration of the sweep."""
+
+    load: Load
+    task: SpeedTask | QualityTask
+
+    @property
+    def label(self) -> str:
+        """For people: `SmolLM2 int8 eager | cache on, 256 in + 32 out, batch 1`."""
+        head = f"{self.load.model.short} {self.load.quantization} {self.load.engine}"
+        task = self.task
+        if isinstance(task, QualityTask):
+            return f"{head} | perplexity {task.protocol}-{task.window_tokens} on {task.text.name}"
+        return (
+            f"{head} | cache {task.cache_mode}, {task.context_tokens} in + {task.new_tokens} out, "
+            f"batch {task.batch_size}"
+        )

@@ -1,0 +1,189 @@
+"""The `farm` command. Each command is a table of contents; heavy imports happen inside it, so `farm --help` is quick.
+
+Exit codes: 0 all well, 1 the sweep ran and some cell is not ok, 2 bad input (one sentence, nothing lost), 130 Ctrl-C.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from farm import __version__
+from farm.errors import FarmError, Interrupted
+
+SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
+RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
+POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]), default="ray", show_default=True)
+ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
+DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
+RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
+NO_IMAGES = click.option("--no-images", is_flag=True, help="Skip the PNG files (no browser needed).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="farm")
+def cli() -> None:
+    """How much faster can this model run on my GPUs, and what does it cost in quality?"""
+
+
+@cli.command()
+@SWEEP
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<name of the sweep>.")
+@POOL
+@ADDRESS
+@DEVICE
+@RETRY
+@NO_IMAGES
+@click.option("--num-gpus", type=int, hidden=True, help="Tell the local Ray how many GPUs there are (tests).")
+def run(sweep_path: Path, out: Path | None, device: str | None, **how: Any) -> int:
+    """Measure a sweep; what DIR already holds is not measured again."""
+    from farm.sweep import load_sweep
+
+    sweep = load_sweep(sweep_path)
+    if device:
+        sweep = sweep.model_copy(update={"device": device})
+    return _run(sweep, out or Path("runs") / sweep.name, sweep.device, **how)
+
+
+@cli.command()
+@RUN_DIR
+@POOL
+@ADDRESS
+@RETRY
+@NO_IMAGES
+@click.option("--num-gpus", type=int, hidden=True)
+def resume(run_dir: Path, **how: Any) -> int:
+    """Go on with a run: cells that are ok or cannot change are kept, the rest is measured."""
+    from farm.store import RunFolder
+
+    manifest = RunFolder(run_dir.absolute()).manifest()
+    return _run(manifest.sweep, run_dir, manifest.device, **how)
+
+
+def _run(
+    sweep: Any,
+    out: Path,
+    device: str,
+    pool_kind: str,
+    address: str | None,
+    retry: tuple[str, ...],
+    no_images: bool,
+    num_gpus: int | None,
+) -> int:
+    from cluster.run import open_pool, run_sweep
+    from farm.present.progress import TerminalProgress
+    from farm.store import RunFolder
+
+    folder = RunFolder(out.absolute())
+    again = _statuses(retry)
+    with (
+        _resumable(folder.path),
+        TerminalProgress() as progress,
+        open_pool(pool_kind, device, sweep.gpus_per_group, address, num_gpus) as pool,
+    ):
+        summary = run_sweep(sweep, folder, pool, again, progress)
+    _report(folder.path, images=not no_images)
+    progress.summary(summary, folder.path)
+    return summary.exit_code
+
+
+@cli.command()
+@SWEEP
+@DEVICE
+def plan(sweep_path: Path, device: str | None) -> int:
+    """Show cells, load groups, predicted memory and estimated time; run nothing."""
+    from farm.expand import expand
+    from farm.plan import make_plan
+    from farm.present.plan_view import print_plan
+    from farm.sweep import load_sweep
+    from jobs.devices import device_memory_bytes, resolve_device
+
+    sweep = load_sweep(sweep_path)
+    resolved = resolve_device(device or sweep.device)
+    memory_bytes = device_memory_bytes(resolved)
+    cells = expand(sweep, resolved)
+    print_plan(sweep.name, make_plan(cells, [], device_memory_bytes=memory_bytes), resolved, memory_bytes)
+    return 0
+
+
+@cli.command()
+@RUN_DIR
+@NO_IMAGES
+def report(run_dir: Path, no_images: bool) -> int:
+    """Write tables, figures and the JSON report again from the records of DIR; measures nothing."""
+    _report(run_dir.absolute(), images=not no_images)
+    return 0
+
+
+def _report(path: Path, images: bool) -> None:
+    from rich.console import Console
+
+    from farm.present.report import write_outputs
+    from farm.present.terminal import print_table
+    from farm.reduce import cell_rows
+    from farm.store import RunFolder
+
+    folder = RunFolder(path)
+    records = folder.results()
+    console = Console()
+    print_table(cell_rows(records), console)
+    outputs = write_outputs(records, folder.path, images=images)
+    for warning in outputs.warnings:
+        console.print(f"[yellow]warning:[/] {warning}")
+    for file in outputs.files:
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def doctor() -> int:
+    """What this machine can run: one line each; exit code 1 when the core cannot work."""
+    from farm.doctor import checkup
+    from farm.present.doctor_view import print_checkup
+
+    checks = checkup()
+    print_checkup(checks)
+    return 0 if all(check.ok for check in checks if check.required) else 1
+
+
+def _statuses(names: tuple[str, ...]) -> frozenset[Any]:
+    from farm.errors import SweepError, unknown
+    from farm.records import Status
+
+    valid = [status.value for status in Status]
+    for name in names:
+        if name not in valid:
+            raise SweepError(unknown("status", name, valid, "--retry"))
+    return frozenset(Status(name) for name in names)
+
+
+class _resumable:
+    """Turns Ctrl-C and SIGTERM into one sentence that says how to go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+        if kind is KeyboardInterrupt:
+            raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {self.path}") from None
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: a FarmError is one line on stderr and its exit code; anything else is a bug with a traceback."""
+    command: Callable[..., Any] = cli.main
+    try:
+        sys.exit(command(args, standalone_mode=False) or 0)
+    except FarmError as error:
+        click.echo(f"farm: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

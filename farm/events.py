@@ -1,0 +1,74 @@
+"""What a worker tells the driver while it works on a load group. Plain data, so it crosses processes and pools.
+
+The order is: Loading, Loaded, then Running ... CellEnded for every cell (interleaved), then Ended. A worker that dies
+sends nothing more: the pool reports a `Died` in its place.
+"""
+
+from dataclasses import dataclass
+
+from farm.cells import Cell, Load
+from farm.records import Record, Status
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """One order for a worker: load this once, measure these cells. `attempts` holds each cell's attempt number."""
+
+    load: Load
+    cells: tuple[Cell, ...]
+    keys: tuple[str, ...]
+    attempts: tuple[int, ...]
+    seed: int
+    interleave: int = 4
+
+    def attempt_of(self, key: str) -> int:
+        return self.attempts[self.keys.index(key)]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The worker is alive and loads the model."""
+
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is ready."""
+
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The worker now repeats this cell: `done` of `total` repetitions, warm-ups included. A death from here is its."""
+
+    key: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellEnded:
+    """A finished point; the driver writes it at once."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The worker is through. `poisoned`: it met an OOM or a device error and must not measure the cells left over."""
+
+    poisoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker's process is gone without an Ended; `status` is crash or host_oom."""
+
+    status: Status
+    message: str
+
+
+Event = Loading | Loaded | Running | CellEnded | Ended | Died

@@ -1,0 +1,116 @@
+"""The plan: which load groups are still to do, what is kept, and what cannot fit on the device.
+
+    plan = make_plan(cells, records, retry=frozenset())
+
+Pure: it reads cells and records and decides. Memory is predicted from the architecture; a cell is refused before it is
+run only when even weights plus KV cache alone exceed the device (a lower bound, so no cell that could run is lost).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from farm.architectures import Architecture
+from farm.catalog import PRECISIONS
+from farm.cells import Cell, Load, SpeedTask
+from farm.keys import cell_key
+from farm.model_ref import architecture_of
+from farm.records import Record, Status
+
+# Seconds of a guess, to order groups and to tell the user minutes from hours: never shown as a measurement.
+LOAD_GUESS_S = {"cuda": 25.0, "cpu": 15.0}
+STEP_GUESS_S = {"cuda": 0.03, "cpu": 0.12}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadGroup:
+    """Cells that share a loaded model: the unit of scheduling."""
+
+    load: Load
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`todo` in the order to start (longest first); `kept` have a final record; `misfits` are predicted OOMs."""
+
+    todo: tuple[LoadGroup, ...]
+    kept: tuple[Record, ...]
+    misfits: tuple[Cell, ...]
+
+    @property
+    def todo_cells(self) -> int:
+        return sum(len(group.cells) for group in self.todo)
+
+
+def make_plan(
+    cells: Sequence[Cell],
+    records: Iterable[Record],
+    retry: frozenset[Status] = frozenset(),
+    device_memory_bytes: int | None = None,
+) -> Plan:
+    """Split the sweep's cells into kept, impossible and to do. `retry` names statuses to run again in any case."""
+    latest = latest_by_key(records)
+    kept, open_cells = [], []
+    for cell in cells:
+        record = latest.get(cell_key(cell))
+        if record is not None and record.status.is_final and record.status not in retry:
+            kept.append(record)
+        else:
+            open_cells.append(cell)
+    misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
+    todo = group_by_load(cell for cell in open_cells if cell not in misfits)
+    return Plan(tuple(sorted(todo, key=group_seconds, reverse=True)), tuple(kept), misfits)
+
+
+def latest_by_key(records: Iterable[Record]) -> dict[str, Record]:
+    """The newest attempt at each cell: the one that counts."""
+    latest: dict[str, Record] = {}
+    for record in records:
+        known = latest.get(record.key)
+        if known is None or record.attempt > known.attempt:
+            latest[record.key] = record
+    return latest
+
+
+def group_by_load(cells: Iterable[Cell]) -> tuple[LoadGroup, ...]:
+    groups: dict[Load, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.load, []).append(cell)
+    return tuple(LoadGroup(load, tuple(members)) for load, members in groups.items())
+
+
+def predicted_bytes(cell: Cell) -> float | None:
+    """Weights plus KV cache: what the cell needs at the very least. None when the architecture is not known yet."""
+    architecture = architecture_of(cell.load.model)
+    if architecture is None:
+        return None
+    precision = PRECISIONS[cell.load.quantization]
+    weights = architecture.weight_bytes(precision.linear_bits, precision.other_bits)
+    return weights + _kv_bytes(cell, architecture, precision.other_bits / 8)
+
+
+def _kv_bytes(cell: Cell, architecture: Architecture, bytes_per_value: float) -> float:
+    if not isinstance(cell.task, SpeedTask) or cell.task.cache_mode == "off":
+        return 0.0
+    tokens = cell.task.batch_size * (cell.task.context_tokens + cell.task.new_tokens)
+    return architecture.kv_bytes_per_token(bytes_per_value) * tokens
+
+
+def fits(cell: Cell, device_memory_bytes: int | None) -> bool:
+    """True unless the prediction, a lower bound, exceeds the device's memory."""
+    needed = predicted_bytes(cell)
+    return needed is None or device_memory_bytes is None or needed <= device_memory_bytes
+
+
+def cell_seconds(cell: Cell) -> float:
+    """A guess of the cell's duration: forwards times a typical step. Recompute grows with the sequence."""
+    step = STEP_GUESS_S[cell.load.device]
+    if not isinstance(cell.task, SpeedTask):
+        return 40 * step
+    task = cell.task
+    growth = 1.0 if task.cache_mode == "on" else 1 + task.context_tokens / 256
+    return (task.warmups + task.runs + 1) * (task.new_tokens * growth + 2) * step
+
+
+def group_seconds(group: LoadGroup) -> float:
+    return LOAD_GUESS_S[group.load.device] + sum(cell_seconds(cell) for cell in group.cells)

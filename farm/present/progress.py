@@ -1,0 +1,103 @@
+"""The live view of a run in the terminal: what runs where, how far it is, what has ended and how.
+
+On a terminal one bar is redrawn in place; elsewhere (a log, CI) each finished point is one line.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from farm.cells import Cell
+from farm.events import Event, Loaded, Loading, Running
+from farm.formulas import decode_tok_s, perplexity
+from farm.plan import Plan
+from farm.records import Record, Status
+from farm.stats import median
+
+COLOURS = {Status.OK: "green", Status.OOM: "yellow", Status.UNSUPPORTED: "yellow", Status.PREDICTED_OOM: "yellow"}
+
+
+class TerminalProgress:
+    """An observer of the driver (see cluster.driver.Observer). Use as a context manager around the run."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._whole: TaskID | None = None
+        self._tasks: dict[Any, TaskID] = {}
+        self._labels: dict[Any, str] = {}
+        self._cells: dict[str, Cell] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "TerminalProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def planned(self, plan: Plan, pool: Any) -> None:
+        self.console.print(f"[bold]{pool.describe()}[/]")
+        kept = f", {len(plan.kept)} kept from before" if plan.kept else ""
+        misfits = f", {len(plan.misfits)} predicted not to fit" if plan.misfits else ""
+        self.console.print(f"{plan.todo_cells} cells to measure in {len(plan.todo)} load groups{kept}{misfits}")
+        self._whole = self._bar.add_task("[bold]sweep[/]", total=plan.todo_cells, note="")
+
+    def started(self, job: Any, group: Any) -> None:
+        from farm.keys import cell_key
+
+        self._cells |= {cell_key(cell): cell for cell in group.cells}
+        self._labels[job] = f"{group.load.model.short} {group.load.quantization} {group.load.engine}"
+        self._tasks[job] = self._bar.add_task(self._labels[job], total=None, note="starting")
+
+    def event(self, job: Any, event: Event) -> None:
+        task = self._tasks[job]
+        match event:
+            case Loading():
+                self._bar.update(task, note=f"loading (pid {event.pid})")
+            case Loaded():
+                self.console.print(f"[dim]{self._labels[job]}: loaded in {event.load_s:.1f} s[/]")
+            case Running():
+                label = self._cells[event.key].label.partition(" | ")[2]
+                self._bar.update(task, completed=event.done, total=event.total, note=label)
+
+    def recorded(self, record: Record) -> None:
+        if self._whole is not None:
+            self._bar.advance(self._whole)
+        colour = COLOURS.get(record.status, "red")
+        self.console.print(
+            f"[{colour}]{record.status.value:>13}[/]  {record.cell.label}  [bold]{_headline(record)}[/]", highlight=False
+        )
+
+    def ended(self, job: Any) -> None:
+        task = self._tasks.pop(job, None)
+        if task is not None:
+            self._bar.remove_task(task)
+
+    def summary(self, summary: Any, path: Path) -> None:
+        counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
+        kept = f"; {summary.kept} kept from before" if summary.kept else ""
+        self.console.print(f"[bold]{counts}[/] | {summary.measured} measured in {summary.wall_s:.0f} s{kept} | {path}")
+        if summary.exit_code:
+            self.console.print(f"not everything is ok: see the failures above; try again with: farm resume {path}")
+
+
+def _headline(record: Record) -> str:
+    if record.speed is not None and record.speed.trials:
+        batch = record.cell.task.batch_size  # type: ignore[union-attr]
+        rate = median([decode_tok_s(trial, batch) for trial in record.speed.trials])
+        return f"{rate:.1f} tok/s"
+    if record.quality is not None:
+        return f"PPL {perplexity(record.quality.nll_sum, record.quality.tokens_scored):.2f}"
+    return record.failure.message[:120] if record.failure else ""

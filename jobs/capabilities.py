@@ -1,0 +1,33 @@
+"""What the measuring side can do on this machine, as JSON on stdout: `python -m jobs.capabilities`.
+
+A process of its own, because a broken package may take the interpreter down with it: `farm doctor` must survive that.
+"""
+
+import json
+
+
+def capabilities(device: str) -> dict[str, str | None]:
+    """Each precision's name, and why it cannot run on `device` (None: it can)."""
+    from jobs.quantization import backends
+
+    return {name: backend.why_not(name, device) for backend in backends() for name in backend.names}
+
+
+def main() -> None:
+    import torch
+
+    from jobs.devices import resolve_device
+
+    device = resolve_device("auto")
+    found = {
+        "torch": torch.__version__,
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device for torch",
+        "cuda": torch.cuda.is_available(),
+        "backends": capabilities(device),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""One load group, start to end, in this process: load once, measure its cells, report each point as it ends.
+
+    for event in run_group(request): ...
+
+Cells take turns (`interleave` of them at a time), so that a drift of clocks or temperature hits all alike. Every
+failure becomes a typed record here; an exception that leaves this module is a bug. After an out-of-memory or a device
+error the process measures nothing more: its allocator and its context can no longer be trusted.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from farm.cells import Cell, QualityTask, SpeedTask
+from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
+from farm.records import Environment, Memory, QualityResult, Record, Status
+from farm.timestamps import now
+from jobs.engines import open_engine
+from jobs.engines.base import Engine
+from jobs.environment import read_environment
+from jobs.failures import classify, poisons
+from jobs.measure import SpeedRun
+from jobs.prompts import Prompt, make_prompts
+from jobs.quality import measure_quality
+
+PROGRESS_EVERY_S = 1.0
+
+
+def run_group(request: GroupRequest) -> Iterator[Event]:
+    """Measure every cell of the request. Ends with Ended; `poisoned` when cells are left for a fresh process."""
+    yield Loading(os.getpid(), platform.node())
+    desk = _Desk(request, now())
+    began = time.perf_counter()
+    try:
+        engine = open_engine(request)
+    except Exception as error:
+        yield from desk.fail_all(error)
+        yield Ended(poisons(error))
+        return
+    desk.loaded(engine, time.perf_counter() - began)
+    yield Loaded(desk.load_s or 0.0)
+    poisoned = False
+    for block in _blocks(request):
+        poisoned = yield from _run_block(engine, block, desk)
+        if poisoned:
+            break
+    yield Ended(poisoned)
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Writes the records of one group: what all of them share is kept here."""
+
+    request: GroupRequest
+    started_at: str
+    load_s: float | None = None
+    load_memory: Memory | None = None
+    environment: Environment | None = None
+    prompts: dict[tuple[object, ...], tuple[Prompt, ...]] = field(default_factory=dict)
+
+    def loaded(self, engine: Engine, load_s: float) -> None:
+        self.load_s = load_s
+        self.load_memory = engine.meter.read()
+        self.environment = read_environment(self.request.load.device)
+
+    def record(self, key: str, cell: Cell, status: Status = Status.OK, **parts: object) -> Record:
+        started, self.started_at = self.started_at, now()
+        return Record(
+            key=key,
+            attempt=self.request.attempt_of(key),
+            status=status,
+            cell=cell,
+            started_at=started,
+            ended_at=self.started_at,
+            environment=self.environment,
+            load_s=self.load_s,
+            load_memory=self.load_memory,
+            **parts,  # type: ignore[arg-type]
+        )
+
+    def failed(self, key: str, cell: Cell, error: BaseException) -> CellEnded:
+        status, failure = classify(error)
+        return CellEnded(self.record(key, cell, status, failure=failure))
+
+    def fail_all(self, error: BaseException) -> Iterator[Event]:
+        self.environment = read_environment(self.request.load.device)
+        for key, cell in zip(self.request.keys, self.request.cells, strict=True):
+            yield self.failed(key, cell, error)
+
+    def prompts_for(self, engine: Engine, task: SpeedTask) -> tuple[Prompt, ...]:
+        shape = (task.context_tokens, task.prompts, task.seed)
+        if shape not in self.prompts:
+            self.prompts[shape] = make_prompts(
+                engine.tokenizer,
+                tokens=task.context_tokens,
+                count=task.prompts.per_length,
+                kinds=task.prompts.kinds,
+                languages=task.prompts.languages,
+                seed=task.seed,
+            )
+        return self.prompts[shape]
+
+
+Block = Sequence[tuple[str, Cell]]
+
+
+def _blocks(request: GroupRequest) -> Iterator[Block]:
+    """Speed cells in blocks that take turns; a quality cell alone."""
+    pairs = list(zip(request.keys, request.cells, strict=True))
+    speed = [pair for pair in pairs if isinstance(pair[1].task, SpeedTask)]
+    for start in range(0, len(speed), request.interleave):
+        yield speed[start : start + request.interleave]
+    yield from ([pair] for pair in pairs if isinstance(pair[1].task, QualityTask))
+
+
+def _run_block(engine: Engine, block: Block, desk: _Desk) -> Generator[Event, None, bool]:
+    """Give each cell of the block one repetition in turn until all have ended. Returns True when poisoned."""
+    progress = _Progress()
+    waiting = {key: _Turn(key, cell) for key, cell in block}
+    while waiting:
+        for turn in list(waiting.values()):
+            try:
+                if progress.is_due(turn.key):
+                    yield turn.running()
+                turn.take(engine, desk)
+                ended = CellEnded(desk.record(turn.key, turn.cell, **turn.parts())) if turn.is_complete else None
+            except Exception as error:
+                ended = desk.failed(turn.key, turn.cell, error)
+                if poisons(error):
+                    yield ended
+                    return True
+            if ended is not None:
+                del waiting[turn.key]
+                yield ended
+    return False
+
+
+class _QualityRun:
+    """A quality task in the shape of a SpeedRun: one repetition is the whole text."""
+
+    def __init__(self, engine: Engine, task: QualityTask) -> None:
+        self.engine, self.task, self.done, self.total = engine, task, 0, 1
+        self.is_complete = False
+        self._result: QualityResult | None = None
+
+    def repeat(self) -> None:
+        self._result = measure_quality(self.engine, self.task)
+        self.done, self.is_complete = 1, True
+
+    def result(self) -> QualityResult | None:
+        return self._result
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A cell that takes turns with its neighbours. Its run is made on its first turn, where a failure is caught."""
+
+    key: str
+    cell: Cell
+    run: SpeedRun | _QualityRun | None = None
+
+    def take(self, engine: Engine, desk: _Desk) -> None:
+        if self.run is None:
+            task = self.cell.task
+            if isinstance(task, QualityTask):
+                self.run = _QualityRun(engine, task)
+            else:
+                self.run = SpeedRun(engine, task, desk.prompts_for(engine, task))
+        self.run.repeat()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.run is not None and self.run.is_complete
+
+    def running(self) -> Running:
+        return Running(self.key, self.run.done, self.run.total) if self.run else Running(self.key, 0, 1)
+
+    def parts(self) -> dict[str, object]:
+        assert self.run is not None
+        return {self.cell.task.kind: self.run.result()}
+
+
+class _Progress:
+    """Reports a change of cell always (a death must find its cell) and mere counting once a second."""
+
+    def __init__(self) -> None:
+        self.key, self.told_at = "", 0.0
+
+    def is_due(self, key: str) -> bool:
+        time_s = time.monotonic()
+        if key == self.key and time_s - self.told_at < PROGRESS_EVERY_S:
+            return False
+        self.key, self.told_at = key, time_s
+        return True

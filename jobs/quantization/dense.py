@@ -1,0 +1,41 @@
+"""Unquantized weights: fp32, fp16, bf16. The reference that every other precision is compared with.
+
+A 7B model is 28 GB in fp32 and 14 GB in 16 bit; one decoded token reads all of it. On CPUs without native 16-bit
+matrix products fp32 is the faster one (about 6 times in prefill), on GPUs 16 bit is.
+
+    BACKEND.dtype("bf16", "cuda")       # torch.bfloat16
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from farm.cells import Load
+from jobs.models.random_weights import build_random
+from jobs.models.sources import Located
+from jobs.quantization.base import Backend, load_pretrained, why_not_here
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Dense:
+    """Plain `nn.Linear` layers in one dtype."""
+
+    names = tuple(_DTYPES)
+
+    def why_not(self, name: str, device: str) -> str | None:
+        return why_not_here(device)
+
+    def dtype(self, name: str, device: str) -> torch.dtype:
+        return _DTYPES[name]
+
+    def load(self, name: str, located: Located, load: Load, seed: int = 0) -> "PreTrainedModel":
+        if located.random is not None:
+            return build_random(located.random, self.dtype(name, load.device), load.device, seed)
+        return load_pretrained(located, load, self.dtype(name, load.device))
+
+
+BACKEND: Backend = Dense()
