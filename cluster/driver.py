@@ -94,7 +94,7 @@ class Driver:
                 self._end_the_overdue()
         finally:
             for job in list(self._jobs):
-                self._drop(job, kill=True)
+                self._drop(job)
 
     def _start_what_fits(self) -> None:
         while self._queue and len(self._jobs) < self._capacity:
@@ -132,10 +132,12 @@ class Driver:
 
     def _ended(self, job_id: JobId, event: Ended) -> None:
         job = self._jobs[job_id]
-        if job.owed and not event.poisoned:
+        made_progress = len(job.owed) < len(job.group.cells)
+        self._drop(job_id)
+        if event.poisoned and made_progress:
+            self._requeue(job, list(job.owed))
+        else:  # without this a worker that skips cells would be started for ever
             self._fail(job, list(job.owed), Status.ERROR, "the worker ended without measuring this cell: a bug")
-        self._drop(job_id, kill=True)
-        self._requeue(job, list(job.owed))
 
     def _died(self, job_id: JobId, status: Status, message: str) -> None:
         """Blame the suspects; try them again if they have tries left; let the others go on."""
@@ -143,9 +145,8 @@ class Driver:
         suspects = job.suspects()
         if status is Status.HOST_OOM:  # the node's memory is short: fewer at once from now on
             self._capacity = max(1, self._capacity - 1)
-        where = "" if job.loaded else " while loading"
-        self._fail(job, suspects, status, message + where)
-        self._drop(job_id, kill=True)
+        self._fail(job, suspects, status, message if job.loaded else f"while loading: {message}")
+        self._drop(job_id)
         self._requeue(job, [key for key in job.owed if key not in suspects])
         self._requeue(job, [key for key in suspects if self._may_try_again(key, status)])
 
@@ -158,7 +159,7 @@ class Driver:
         for job_id, job in list(self._jobs.items()):
             if time_s - job.started_s > self.limits.group_timeout_s:
                 self._fail(job, list(job.owed), Status.TIMEOUT, _over("group", self.limits.group_timeout_s))
-                self._drop(job_id, kill=True)
+                self._drop(job_id)
             elif not job.loaded and time_s - job.started_s > self.limits.load_timeout_s:
                 self._died(job_id, Status.TIMEOUT, _over("load", self.limits.load_timeout_s))
             elif job.spent_on_running(time_s) > self.limits.cell_timeout_s:
@@ -182,10 +183,9 @@ class Driver:
             at=now(), what="recorded", key=record.key, attempt=record.attempt, status=record.status.value
         )
 
-    def _drop(self, job_id: JobId, kill: bool) -> None:
+    def _drop(self, job_id: JobId) -> None:
         job = self._jobs.pop(job_id)
-        if kill:
-            self.pool.kill(job_id)
+        self.pool.kill(job_id)
         self.observer.ended(job_id)
         self.folder.log_event(at=now(), what="group_ended", job=job_id.number, load=load_key(job.group.load))
 

@@ -5,10 +5,11 @@
 Without an address a local Ray is started and stopped again; with one, the running cluster is used and left running.
 """
 
-import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,7 +18,7 @@ from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, Ray
 from cluster.pool import JobId
 from cluster.worker import Worker
 from farm.errors import ClusterError
-from farm.events import Died, Ended, Event, GroupRequest
+from farm.events import Died, Ended, Event, GroupRequest, Loading
 from farm.records import Status
 from farm.sweep import RuntimeEnv
 from jobs.devices import device_memory_bytes
@@ -36,14 +37,9 @@ class Node:
 
 def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: int | None = None) -> bool:
     """Join the cluster at `address` (or start a local one). True when it was started here. Raises ClusterError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A Ray of our own listens on loopback only; without the explicit word Ray writes a token file into the home
-    # folder, after which a later `ray job submit` to another cluster fails with 401.
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        local = {"num_gpus": num_gpus, "num_cpus": num_cpus, "_node_ip_address": "127.0.0.1"}
+        local = {"num_gpus": num_gpus, "num_cpus": num_cpus}
         options |= {"address": "local", "include_dashboard": False, **local}
     else:
         options |= {"address": address}
@@ -51,7 +47,8 @@ def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: i
         ray.init(**options)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address!r}" if address else "a local Ray"
-        raise ClusterError(f"{where} cannot be reached: {error}; check it with `ray status`") from error
+        raise ClusterError(f"{where} cannot be reached: {_first_line(error)}; check it with `ray status`") from error
+    _keep_deaths_off_the_screen()
     return address is None
 
 
@@ -106,6 +103,7 @@ class RayPool:
         self._cluster = cluster
         self._actors: dict[JobId, Any] = {}
         self._streams: dict[Any, JobId] = {}
+        self._pids: dict[JobId, int] = {}
         self._count = 0
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId:
@@ -114,7 +112,9 @@ class RayPool:
         options = {"num_gpus": self.share.gpus, "num_cpus": self.share.cpus}
         actor = Worker.options(runtime_env=_runtime_env(env, self.share.cpus), **options).remote()  # type: ignore[attr-defined]
         self._actors[job] = actor
-        self._streams[actor.run.options(num_returns="streaming").remote(request)] = job
+        # One event at a time: the worker goes on when the driver has taken it, so a death finds the cell it belongs to.
+        stream = actor.run.options(num_returns="streaming", _generator_backpressure_num_objects=1).remote(request)
+        self._streams[stream] = job
         return job
 
     def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
@@ -124,10 +124,22 @@ class RayPool:
         more, _ = ray.wait(list(self._streams), num_returns=len(self._streams), timeout=0) if ready else ([], [])
         for stream in more:
             job = self._streams[stream]
-            event = _next_event(stream)
+            event = self._next_event(stream, job)
             if isinstance(event, Ended | Died):
                 del self._streams[stream]
             yield job, event
+
+    def _next_event(self, stream: Any, job: JobId) -> Event:
+        """The next event of a stream that is ready; a dead worker's last event is Died."""
+        try:
+            event: Event = ray.get(next(stream), timeout=GRACE_S)
+        except StopIteration:
+            return Died(Status.CRASH, "the worker's stream ended before its group did")
+        except (RayError, GetTimeoutError) as error:
+            return died(error, last_words(self._pids.get(job)))
+        if isinstance(event, Loading):
+            self._pids[job] = event.pid
+        return event
 
     def kill(self, job: JobId) -> None:
         self._streams = {stream: owner for stream, owner in self._streams.items() if owner != job}
@@ -148,26 +160,42 @@ class RayPool:
         return f"{where}, {len(self._cluster)} node(s), {self.capacity} group(s) at once on {self.device}, {each}"
 
 
-def _next_event(stream: Any) -> Event:
-    """The next event of a stream that is ready; a dead worker's last event is Died."""
-    try:
-        event: Event = ray.get(next(stream), timeout=GRACE_S)
-        return event
-    except StopIteration:
-        return Died(Status.CRASH, "the worker's stream ended before its group did")
-    except OutOfMemoryError as error:
-        return Died(Status.HOST_OOM, _first_line(error))
-    except (RayActorError, GetTimeoutError) as error:
-        memory = "OutOfMemory" in str(error) or "OOM" in str(error)
-        return Died(Status.HOST_OOM if memory else Status.CRASH, _first_line(error))
-    except RayError as error:  # an event that could not be pickled, a lost object: the worker is of no more use
-        return Died(Status.CRASH, _first_line(error))
+def died(error: BaseException, words: str | None) -> Died:
+    """Why a worker is gone, as far as Ray and the worker's own log tell.
+
+    Ray kills a worker when the *host's* memory runs out and says so; that is worth another try with fewer at once.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
+        return Died(Status.HOST_OOM, "the host ran out of memory and Ray ended the worker")
+    if not isinstance(error, RayActorError):  # an event that could not be pickled, a lost object
+        return Died(Status.CRASH, f"{type(error).__name__}: {text[:300]}")
+    if "node" in text and "died" in text and "worker process has died" not in text:
+        return Died(Status.CRASH, "the worker's node is gone")
+    return Died(Status.CRASH, f"the worker process died: {words or 'no last words: killed, or left by os._exit'}")
+
+
+def last_words(pid: int | None) -> str | None:
+    """What faulthandler wrote when a worker of this machine crashed: `Segmentation fault in decode_step (eager.py)`."""
+    session = ray._private.worker._global_node
+    if pid is None or session is None:
+        return None
+    for log in Path(session.get_session_dir_path(), "logs").glob(f"worker-*-{pid}.err"):
+        text = log.read_text(errors="replace")
+        crash = re.search(r"Fatal Python error: (.+)", text)
+        frame = re.search(r'Current thread.*\n\s+File "([^"]+)", line (\d+) in (\S+)', text)
+        if crash:
+            return crash[1] + (f" in {frame[3]} ({Path(frame[1]).name}:{frame[2]})" if frame else "")
+    return None
+
+
+def _keep_deaths_off_the_screen() -> None:
+    """Ray prints a paragraph for every worker that dies, whatever its log settings; our records say it better."""
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    detail = next((line for line in lines if "exit" in line.lower() or "signal" in line.lower()), "")
-    return " ".join(dict.fromkeys([f"{type(error).__name__}: {lines[0] if lines else ''}", detail])).strip()[:500]
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _runtime_env(env: RuntimeEnv | None, threads: int) -> dict[str, Any]:

@@ -36,7 +36,11 @@ class RunSummary:
 
 
 def run_sweep(
-    sweep: Sweep, folder: RunFolder, pool: Pool, retry: frozenset[Status] = frozenset(), observer: Observer | None = None
+    sweep: Sweep,
+    folder: RunFolder,
+    pool: Pool,
+    retry: frozenset[Status] = frozenset(),
+    observer: Observer | None = None,
 ) -> RunSummary:
     """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case."""
     began = time.monotonic()
@@ -93,5 +97,5 @@ def _ray(device: str, gpus_per_group: int, address: str | None, num_gpus: int | 
 def check_out(out: Path, inside_ray_job: bool = False) -> Path:
     """The absolute output folder. Inside a submitted job a relative one is refused: Ray deletes the job's folder."""
     if inside_ray_job and not out.is_absolute():
-        raise SweepError(f"--out {out}: must be absolute in a submitted job, whose working folder Ray deletes afterwards")
+        raise SweepError(f"--out {out}: must be absolute in a submitted job: Ray deletes the job's own folder")
     return out.absolute()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import ray
 
 from farm.events import Event, GroupRequest
-from jobs.group import run_group
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -23,6 +22,8 @@ class Worker:
         faulthandler.enable(file=sys.__stderr__)
 
     def run(self, request: GroupRequest) -> Iterator[Event]:
+        from jobs.group import run_group  # here, so that the driver's process never imports the measuring side
+
         yield from run_group(request)
 
     def pid(self) -> int:

@@ -3,8 +3,8 @@
 The physics: the prompt is one forward pass over many tokens (bound by arithmetic), each later token one pass over one
 (bound by memory traffic), so the two are timed and reported apart.
 
-    >>> decode_tok_s(tpot=0.02, batch=4)
-    200.0
+    >>> prefill_tok_s(prefill_s=0.25, batch=4, prompt_tokens=512)
+    8192.0
 
 Every function answers None where the figure does not exist (one output token has no gap, an unmeasured value has no
 ratio): None travels through to an empty column, a 0 would lie.
@@ -26,9 +26,9 @@ def tpot_s(trial: Trial) -> float | None:
     return (trial.e2e_s - trial.ttft_s) / (trial.output_tokens - 1)
 
 
-def decode_tok_s(tpot: float | None, batch: int) -> float | None:
+def decode_tok_s(trial: Trial, batch: int) -> float | None:
     """Tokens a second over the whole batch while decoding: batch / tpot."""
-    return _rate(batch, tpot)
+    return _rate(batch, tpot_s(trial))
 
 
 def prefill_tok_s(prefill_s: float | None, batch: int, prompt_tokens: int) -> float | None:

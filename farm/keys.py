@@ -1,12 +1,12 @@
 """The key of a cell: a sha256 that is equal exactly when the same thing is measured.
 
 Over the canonical JSON of the cell and the schema version; no paths, no times, no library versions (those are the
-record's environment). Fields marked `in_key=False` are left out.
+record's environment). Fields marked `in_key=False` and fields at their default are left out.
 """
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 from farm.cells import Cell, Load
@@ -26,11 +26,15 @@ def load_key(load: Load) -> str:
 
 def _identity(value: Any) -> Any:
     if is_dataclass(value):
-        kept = [f.name for f in fields(value) if f.metadata.get("in_key", True)]
-        return {name: _identity(getattr(value, name)) for name in kept}
+        return {f.name: _identity(getattr(value, f.name)) for f in fields(value) if _counts(f, getattr(value, f.name))}
     if isinstance(value, tuple):
         return [_identity(item) for item in value]
     return value
+
+
+def _counts(part: Field[Any], value: Any) -> bool:
+    """A field at its default is left out, so that a field added later does not orphan every older record."""
+    return part.metadata.get("in_key", True) and (value != part.default or part.name == "kind")
 
 
 def _digest(value: Any) -> str:

@@ -111,7 +111,6 @@ def _trials_of(record: Record, lookup: Lookup) -> list[TrialRow]:
 
 
 def _trial_row(record: Record, speed: SpeedResult, task: SpeedTask, trial: Trial, lookup: Lookup) -> TrialRow:
-    tpot = formulas.tpot_s(trial)
     return TrialRow(
         **_identity(record),
         trial=trial.index,
@@ -121,8 +120,8 @@ def _trial_row(record: Record, speed: SpeedResult, task: SpeedTask, trial: Trial
         decode_s=trial.decode_s,
         decode_device_s=trial.decode_device_s,
         e2e_s=trial.e2e_s,
-        tpot_s=tpot,
-        decode_tok_s=formulas.decode_tok_s(tpot, task.batch_size),
+        tpot_s=formulas.tpot_s(trial),
+        decode_tok_s=formulas.decode_tok_s(trial, task.batch_size),
         prefill_tok_s=formulas.prefill_tok_s(trial.prefill_s, task.batch_size, task.context_tokens),
         memory=memory_figures(speed.memory),
         quality=quality_figures(record, lookup),
@@ -168,7 +167,7 @@ def _speed_figures(record: Record) -> dict[str, Any]:
 
 
 def _decode_rates(speed: SpeedResult, task: SpeedTask) -> list[float | None]:
-    return [formulas.decode_tok_s(formulas.tpot_s(trial), task.batch_size) for trial in speed.trials]
+    return [formulas.decode_tok_s(trial, task.batch_size) for trial in speed.trials]
 
 
 def _summary(samples: Sequence[float | None]) -> Summary | None:

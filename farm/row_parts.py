@@ -7,7 +7,7 @@ Why apart from `farm.reduce`: what a memory or quality column means is decided h
 
 from farm import formulas
 from farm.baseline import Lookup
-from farm.records import Memory, QualityResult, Record
+from farm.records import Memory, QualityResult, Record, Status
 from farm.rows import Evidence, MemoryFigures, QualityFigures
 
 
@@ -28,7 +28,7 @@ def memory_figures(memory: Memory) -> MemoryFigures:
 def quality_figures(record: Record, lookup: Lookup) -> QualityFigures:
     """Of the record itself, or of the quality cell that ran on the same load; a failed row claims none."""
     owner = record if record.quality else lookup.quality_of(record.cell.load)
-    if record.failure is not None or owner is None or owner.quality is None:
+    if record.status is not Status.OK or owner is None or owner.quality is None:
         return QualityFigures()
     load = lookup.baseline_of(owner.cell.load)
     baseline = None if load == owner.cell.load else lookup.with_load(owner.cell, load)

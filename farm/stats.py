@@ -11,6 +11,7 @@ Hoaglin, "How to Detect and Handle Outliers" (1993) for the 3.5 rule; Efron, "Bo
 Jackknife", Ann. Statist. 7 (1979) for the interval.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,11 +101,17 @@ def bootstrap_median_ci(
     if len(samples) == 1:
         return None, None
     tail = 100 * (1 - confidence) / 2
+    return _interval(tuple(samples), tail, resamples, seed)
+
+
+# One report reduces the same records for its tables, its figures and its JSON: the 2000 resamples are drawn once.
+@functools.lru_cache(maxsize=100_000)
+def _interval(samples: tuple[float, ...], tail: float, resamples: int, seed: int) -> tuple[float, float]:
     low, high = np.percentile(_resampled_medians(samples, resamples, seed), [tail, 100 - tail])
     return float(low), float(high)
 
 
-def _resampled_medians(samples: Sequence[float], resamples: int, seed: int) -> "np.ndarray":
+def _resampled_medians(samples: Sequence[float], resamples: int, seed: int) -> np.ndarray:
     values, random = np.asarray(samples, dtype=np.float64), np.random.default_rng(seed)
     step = max(1, _BOOTSTRAP_CHUNK // len(values))
     sizes = [min(step, resamples - start) for start in range(0, resamples, step)]

@@ -71,7 +71,7 @@ class RunFolder:
             raise StoreError(f"{self.path}: cannot be created ({error.strerror}); choose another --out") from None
 
     def pin(self, manifest: Manifest) -> None:
-        """Say which sweep this folder belongs to; running an edited sweep into it is fine, the keys tell cells apart."""
+        """Say which sweep this folder belongs to. An edited sweep may follow: the keys tell its cells apart."""
         data = {
             "schema": SCHEMA_VERSION,
             "device": manifest.device,
@@ -89,7 +89,7 @@ class RunFolder:
         except FileNotFoundError:
             raise StoreError(f"{self.path}: no run here (run.json is missing); start one with `farm run`") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{file}: damaged ({error}); start again with `farm run SWEEP --out {self.path}`") from None
+            raise StoreError(f"{file}: damaged ({error}); `farm run SWEEP --out {self.path}` mends it") from None
 
     def write(self, record: Record) -> Path:
         """Keep a record for good: after this returns, a power cut does not lose it. Raises StoreError."""

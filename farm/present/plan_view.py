@@ -6,7 +6,9 @@ from rich.table import Table
 from farm.plan import LoadGroup, Plan, group_seconds, predicted_bytes
 
 
-def print_plan(name: str, plan: Plan, device: str, device_memory_bytes: int | None, console: Console | None = None) -> None:
+def print_plan(
+    name: str, plan: Plan, device: str, device_memory_bytes: int | None, console: Console | None = None
+) -> None:
     """One row a load group; cells that cannot fit are listed below with what they need."""
     console = console or Console()
     console.print(_table(plan))
@@ -17,7 +19,9 @@ def print_plan(name: str, plan: Plan, device: str, device_memory_bytes: int | No
         f"roughly {_duration(total_s)} on one device (a guess from typical step times, not a measurement)"
     )
     for cell in plan.misfits:
-        console.print(f"[yellow]predicted_oom[/]  {cell.label}: needs {(predicted_bytes(cell) or 0) / 1e9:.1f} GB at least")
+        console.print(
+            f"[yellow]predicted_oom[/]  {cell.label}: needs {(predicted_bytes(cell) or 0) / 1e9:.1f} GB at least"
+        )
 
 
 def _table(plan: Plan) -> Table:

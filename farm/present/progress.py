@@ -77,7 +77,8 @@ class TerminalProgress:
             self._bar.advance(self._whole)
         colour = COLOURS.get(record.status, "red")
         self.console.print(
-            f"[{colour}]{record.status.value:>13}[/]  {record.cell.label}  [bold]{_headline(record)}[/]", highlight=False
+            f"[{colour}]{record.status.value:>13}[/]  {record.cell.label}  [bold]{_headline(record)}[/]",
+            highlight=False,
         )
 
     def ended(self, job: Any) -> None:
@@ -96,8 +97,8 @@ class TerminalProgress:
 def _headline(record: Record) -> str:
     if record.speed is not None and record.speed.trials:
         batch = record.cell.task.batch_size  # type: ignore[union-attr]
-        rate = median([decode_tok_s(trial, batch) for trial in record.speed.trials])
-        return f"{rate:.1f} tok/s"
+        rates = [decode_tok_s(trial, batch) for trial in record.speed.trials]
+        return f"{median([rate for rate in rates if rate is not None]):.1f} tok/s"
     if record.quality is not None:
         return f"PPL {perplexity(record.quality.nll_sum, record.quality.tokens_scored):.2f}"
     return record.failure.message[:120] if record.failure else ""

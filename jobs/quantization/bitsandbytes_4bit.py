@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from farm.cells import Load
-from jobs.models.random_weights import build_random
-from jobs.models.sources import Located
-from jobs.quantization.base import Backend, load_pretrained, replace_linears, why_not_here
+from jobs.quantization.base import Backend, load_pretrained, load_random, replace_linears, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from jobs.models.sources import Located
 
 _PASCAL = (6, 0)
 
@@ -26,7 +26,7 @@ _PASCAL = (6, 0)
 class NormalFloat4:
     """`Linear4bit` in place of the linear layers; the head stays as it is."""
 
-    names = ("nf4",)
+    names: tuple[str, ...] = ("nf4",)
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_PASCAL)
@@ -34,11 +34,11 @@ class NormalFloat4:
     def dtype(self, name: str, device: str) -> torch.dtype:
         return torch.bfloat16 if device == "cuda" else torch.float32
 
-    def load(self, name: str, located: Located, load: Load, seed: int = 0) -> "PreTrainedModel":
+    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         dtype = self.dtype(name, load.device)
         if located.random is not None:
-            model = build_random(located.random, dtype, load.device, seed)
+            model = load_random(located, dtype, load.device, seed)
             return replace_linears(model, lambda linear: _nf4(linear, dtype))
         return load_pretrained(located, load, dtype, _config(dtype))
 
@@ -65,7 +65,8 @@ def _nf4(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
         device="meta",
     )
     blank = {name: value for name, value in vars(new.weight).items() if name != "data"}
-    new.weight = bnb.nn.Params4bit(linear.weight.data, **blank).to(linear.weight.device)
+    packed: Any = bnb.nn.Params4bit(linear.weight.data, **blank)
+    new.weight = packed.to(linear.weight.device)
     new.bias = linear.bias
     return new.requires_grad_(False).eval()
 

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from farm.cells import Load
-from jobs.models.random_weights import build_random
-from jobs.models.sources import Located
-from jobs.quantization.base import Backend, load_pretrained, replace_linears, why_not_here
+from jobs.quantization.base import Backend, load_pretrained, load_random, replace_linears, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from jobs.models.sources import Located
 
 _TURING = (7, 5)  # the first GPUs with 8-bit tensor cores
 
@@ -27,7 +27,7 @@ _TURING = (7, 5)  # the first GPUs with 8-bit tensor cores
 class Int8:
     """`Linear8bitLt` in place of the linear layers; the head stays as it is."""
 
-    names = ("int8",)
+    names: tuple[str, ...] = ("int8",)
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_TURING)
@@ -35,12 +35,12 @@ class Int8:
     def dtype(self, name: str, device: str) -> torch.dtype:
         return torch.float16 if device == "cuda" else torch.float32
 
-    def load(self, name: str, located: Located, load: Load, seed: int = 0) -> "PreTrainedModel":
+    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         # On the CPU it logs one line a product ("inputs will be cast"): 20,000 lines in a short run.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         dtype = self.dtype(name, load.device)
         if located.random is not None:
-            return replace_linears(build_random(located.random, dtype, load.device, seed), _int8)
+            return replace_linears(load_random(located, dtype, load.device, seed), _int8)
         return load_pretrained(located, load, dtype, _config())
 
 

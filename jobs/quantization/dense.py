@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from farm.cells import Load
-from jobs.models.random_weights import build_random
-from jobs.models.sources import Located
-from jobs.quantization.base import Backend, load_pretrained, why_not_here
+from jobs.quantization.base import Backend, load_pretrained, load_random, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from jobs.models.sources import Located
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -24,7 +24,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 class Dense:
     """Plain `nn.Linear` layers in one dtype."""
 
-    names = tuple(_DTYPES)
+    names: tuple[str, ...] = tuple(_DTYPES)
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device)
@@ -32,9 +32,9 @@ class Dense:
     def dtype(self, name: str, device: str) -> torch.dtype:
         return _DTYPES[name]
 
-    def load(self, name: str, located: Located, load: Load, seed: int = 0) -> "PreTrainedModel":
+    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         if located.random is not None:
-            return build_random(located.random, self.dtype(name, load.device), load.device, seed)
+            return load_random(located, self.dtype(name, load.device), load.device, seed)
         return load_pretrained(located, load, self.dtype(name, load.device))
 
 

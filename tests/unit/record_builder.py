@@ -185,6 +185,7 @@ def _memory(cell: Cell) -> Memory:
 
 
 def _effective(cell: Cell) -> Effective:
-    kernels = {"int8": "Linear8bitLt", "nf4": "Linear4bit"}
-    name = kernels.get(cell.load.quantization, "Linear")
-    return Effective({name: 224, "Linear": 1}, {"torch.float16": 291}, "sdpa", "DynamicCache")
+    kernels = {"int8": {"Linear8bitLt": 224, "Linear": 1}, "nf4": {"Linear4bit": 224, "Linear": 1}}
+    return Effective(
+        kernels.get(cell.load.quantization, {"Linear": 225}), {"torch.float16": 291}, "sdpa", "DynamicCache"
+    )

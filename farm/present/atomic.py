@@ -1,0 +1,19 @@
+"""Write a file whole or not at all, so that a reader never meets half a report.
+
+write_atomically(Path("out/results.csv"), b"...")
+"""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(file: Path, data: bytes) -> Path:
+    """Write aside in the same folder, then rename; creates the folder. Returns the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        aside.write_bytes(data)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+    return file

@@ -1,0 +1,77 @@
+"""Figures to files: interactive HTML that asks no network for anything, and PNG where a browser is installed.
+
+Why one shared `plotly.min.js` a folder: inlined it would be 5 MB in each of the pages, and from a CDN the pages would
+be blank offline. PNGs are drawn by one headless Chromium for all figures: starting it is the slow part.
+
+    written = write_drawings(all_drawings(rows), Path("out"), images=True)
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from farm.present.atomic import write_atomically
+from farm.present.figures import Drawing
+
+PNG_SCALE = 2
+LIBRARY = "plotly.min.js"
+_CONFIG = {"displaylogo": False, "responsive": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Files that were written, and what could not be."""
+
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def write_drawings(drawings: Sequence[Drawing], out: Path, images: bool = True) -> Written:
+    """Write every drawing below `out`. Never fails for want of a browser: that is one warning."""
+    pages = [_write_page(drawing, out) for drawing in drawings]
+    folders = dict.fromkeys(page.parent for page in pages)
+    libraries = [write_atomically(folder / LIBRARY, get_plotlyjs().encode()) for folder in folders]
+    pictures = _write_images(drawings, out) if images else Written(())
+    return Written((*pages, *libraries, *pictures.files), pictures.warnings)
+
+
+def _write_page(drawing: Drawing, out: Path) -> Path:
+    # A fixed div id: plotly's default is random, and the page would differ at every writing.
+    page = drawing.figure.to_html(config=_CONFIG, include_plotlyjs="directory", div_id=drawing.name)
+    return write_atomically(out / drawing.folder / f"{drawing.name}.html", page.encode())
+
+
+def _write_images(drawings: Sequence[Drawing], out: Path) -> Written:
+    """All PNGs, or none and a warning."""
+    with tempfile.TemporaryDirectory() as scratch:
+        aside = [Path(scratch) / f"{drawing.name}.png" for drawing in drawings]
+        try:
+            _render([drawing.figure for drawing in drawings], aside)
+        except Exception as error:  # kaleido, choreographer and the browser each raise kinds of their own
+            return Written((), (_no_images(error),))
+        targets = [out / drawing.folder / f"{drawing.name}.png" for drawing in drawings]
+        return Written(tuple(write_atomically(to, made.read_bytes()) for to, made in zip(targets, aside, strict=True)))
+
+
+def _render(figures: Sequence[go.Figure], files: Sequence[Path]) -> None:
+    # Sizes are passed on: for a list of figures plotly would take its own 700 x 500 and not the layout's.
+    plotly.io.write_images(
+        list(figures),
+        list(files),
+        scale=PNG_SCALE,
+        width=[figure.layout.width for figure in figures],
+        height=[figure.layout.height for figure in figures],
+    )
+
+
+def _no_images(error: Exception) -> str:
+    first_sentence = " ".join(str(error).split()).split(". ")[0][:160] or type(error).__name__
+    return (
+        f"no PNG was written, only HTML ({first_sentence}); PNGs already there are of an earlier report; "
+        "install chromium, or set BROWSER_PATH to one, then `farm report`"
+    )

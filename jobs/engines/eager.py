@@ -1,0 +1,182 @@
+"""Plain transformers forward calls, one at a time: the baseline everybody knows.
+
+Why a loop of our own and not `generate()`: its per-step logic costs host time and hides the edge between prefill and
+decode. The physics: with the cache a decode step reads all weights and the KV cache once; without it, step n repeats
+the forward over all n tokens. Nothing here waits for the device, so the host can run ahead of it; on a fast GPU this
+path is still bound by the host, which launches hundreds of small kernels a token.
+
+    generation = engine.begin([[1, 2, 3]], cache_mode="on", new_tokens=8)
+    generation.prefill(); generation.first_token(); generation.decode_step()
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache, PreTrainedModel
+
+from farm.catalog import CACHE_MODES
+from farm.errors import Unsupported, unknown
+from farm.records import Effective
+from jobs.engines.base import MemoryMeter, Stopwatch, TokenIds
+from jobs.memory import bytes_of_storages, model_bytes
+from jobs.prompts import Tokenizer
+
+SLICE_ELEMENTS = 1 << 25  # float32 logits at a time: 128 MiB, where 2,048 tokens of a 128k vocabulary are 1 GiB
+_NO_LIMIT = 1 << 31  # for position schemes without a maximum
+
+
+class ForgetfulCache(DynamicCache):
+    """Stands for "no cache": hands keys and values through and keeps nothing.
+
+    When no cache object is passed, transformers compares position ids on the device to find packed sequences, and
+    reads the answer back: every forward would wait for the device.
+    """
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return key_states, value_states
+
+
+class EagerGeneration:
+    """One greedy generation over a rectangle of prompts: without padding, no attention mask is needed.
+
+    `seen` receives the class of the cache that the model really filled.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, token_ids: TokenIds, cache_mode: str, new_tokens: int, seen: dict[str, str]
+    ) -> None:
+        prompt = torch.tensor(token_ids, dtype=torch.long, device=model.device)
+        batch, self._prompt_tokens = prompt.shape
+        self._model = model
+        self._keeps_cache = cache_mode == "on"
+        self._cache: Any = None if self._keeps_cache else ForgetfulCache(config=model.config)
+        self._seen = seen
+        self._ids = prompt.new_zeros((batch, self._prompt_tokens + new_tokens))  # allocated once: no growth is timed
+        self._ids[:, : self._prompt_tokens] = prompt
+        self._length = self._prompt_tokens
+        self._logits: torch.Tensor
+
+    def prefill(self) -> None:
+        self._forward(0)
+        if self._keeps_cache:
+            self._seen["on"] = type(self._cache).__name__
+
+    def first_token(self) -> None:
+        self._append_token()
+
+    def decode_step(self) -> None:
+        self._forward(self._length - 1 if self._keeps_cache else 0)
+        self._append_token()
+
+    def tokens(self) -> list[list[int]]:
+        new: list[list[int]] = self._ids[:, self._prompt_tokens : self._length].tolist()
+        return new
+
+    def kv_bytes(self) -> int | None:
+        """Also None for a cache of another form than keys and values a layer."""
+        if not self._keeps_cache:
+            return None
+        layers = getattr(self._cache, "layers", ())
+        tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+        return bytes_of_storages(t for t in tensors if isinstance(t, torch.Tensor)) or None
+
+    @torch.inference_mode()
+    def _forward(self, start: int) -> None:
+        output = self._model(
+            input_ids=self._ids[:, start : self._length],
+            past_key_values=self._cache,
+            use_cache=self._keeps_cache,
+            logits_to_keep=1,
+        )
+        self._logits = output.logits
+        if self._keeps_cache:
+            self._cache = _required_cache(output)
+
+    @torch.inference_mode()
+    def _append_token(self) -> None:
+        """The argmax stays on the device: the next forward reads it from there."""
+        self._ids[:, self._length] = self._logits[:, -1].argmax(dim=-1)
+        self._length += 1
+
+
+class EagerEngine:
+    """A transformers model, run eagerly."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, stopwatch: Stopwatch, meter: MemoryMeter) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.stopwatch = stopwatch
+        self.meter = meter
+        self.weights_bytes = model_bytes(model)
+        self.max_positions: int = getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT
+        self._cache_classes: dict[str, str] = {}
+
+    def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> EagerGeneration:
+        """Put the prompts on the device. Raises Unsupported when prompt and new tokens exceed the positions."""
+        if cache_mode not in CACHE_MODES:
+            raise Unsupported(unknown("cache mode", cache_mode, CACHE_MODES))
+        self._check_length(len(token_ids[0]) + new_tokens)
+        return EagerGeneration(self.model, token_ids, cache_mode, new_tokens, self._cache_classes)
+
+    @torch.inference_mode()
+    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        self._check_length(len(token_ids[0]))
+        ids = torch.tensor(token_ids, dtype=torch.long, device=self.model.device)
+        logits = self.model(input_ids=ids, use_cache=False).logits
+        nll: list[list[float]] = nll_in_slices(logits[:, :-1], ids[:, 1:]).tolist()
+        return nll
+
+    def effective(self, cache_mode: str | None) -> Effective:
+        """Read off the model itself; the cache class is known after a generation in that mode."""
+        return Effective(
+            linear_classes=_linear_classes(self.model),
+            parameter_dtypes=_parameter_dtypes(self.model),
+            attention=getattr(self.model.config, "_attn_implementation", None),
+            cache_class=self._cache_classes.get(cache_mode or ""),
+        )
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.max_positions:
+            raise Unsupported(
+                f"{tokens} tokens exceed the model's {self.max_positions} positions; use a shorter context or window"
+            )
+
+
+def nll_in_slices(logits: torch.Tensor, targets: torch.Tensor, elements: int = SLICE_ELEMENTS) -> torch.Tensor:
+    """-log softmax at the targets in float32, [batch, tokens], a slice of the sequence at a time."""
+    batch, _, vocabulary = logits.shape
+    step = max(1, elements // (batch * vocabulary))
+    pieces = zip(logits.split(step, dim=1), targets.split(step, dim=1), strict=True)
+    return torch.cat([_nll(piece.float(), target) for piece, target in pieces], dim=1)
+
+
+def _nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return logits.logsumexp(dim=-1) - logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def _required_cache(output: Any) -> Any:
+    """Without a cache each later step would see one token only: fast, and nonsense."""
+    if output.past_key_values is None:
+        raise Unsupported("the model returns no key/value cache; measure it with cache mode off")
+    return output.past_key_values
+
+
+def _linear_classes(model: nn.Module) -> dict[str, int]:
+    return dict(Counter(type(module).__name__ for module in model.modules() if _is_linear(module)))
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """By its interface, since quantized layers need not derive from nn.Linear; Conv1D is GPT-2's name for one."""
+    return (hasattr(module, "in_features") and hasattr(module, "out_features")) or type(module).__name__ == "Conv1D"
+
+
+def _parameter_dtypes(model: nn.Module) -> dict[str, int]:
+    """Elements by dtype; 4-bit weights are packed, two in an element of uint8."""
+    count: Counter[str] = Counter()
+    for parameter in model.parameters():
+        count[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+    return dict(count)

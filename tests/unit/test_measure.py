@@ -1,0 +1,124 @@
+"""Measuring with the fake engine and its clock: every figure is known exactly."""
+
+from dataclasses import replace
+
+import pytest
+
+from farm.cells import SpeedTask
+from farm.errors import Unsupported
+from farm.formulas import decode_tok_s, tpot_s
+from jobs.engines.fake import DECODE_S, KV_BYTES_PER_TOKEN, PREFILL_S_PER_TOKEN, FakeEngine, FakeGeneration, Script
+from jobs.measure import ShortOutput, SpeedRun, time_each_token, time_generation
+from jobs.prompts import ByteTokenizer, make_prompts
+from tests.unit.sweeps import cells
+
+
+def _task(cache_mode: str = "on", **changes: object) -> SpeedTask:
+    found = cells(contexts=[100], new_tokens=5, cache_modes=[cache_mode])[0].task
+    return replace(found, **changes)
+
+
+def _run(task: SpeedTask, engine: FakeEngine | None = None) -> SpeedRun:
+    kinds, languages = task.prompts.kinds, task.prompts.languages
+    prompts = make_prompts(
+        ByteTokenizer(), tokens=task.context_tokens, count=4, kinds=kinds, languages=languages, seed=1
+    )
+    run = SpeedRun(engine or FakeEngine(Script("steady")), task, prompts)
+    while not run.is_complete:
+        run.repeat()
+    return run
+
+
+def test_the_times_of_a_trial_are_exact() -> None:
+    trial = _run(_task()).result().trials[0]
+    prefill_s = 100 * PREFILL_S_PER_TOKEN
+    assert trial.prefill_s == pytest.approx(prefill_s, abs=1e-12)
+    assert trial.ttft_s == pytest.approx(prefill_s, abs=1e-12)
+    assert trial.decode_s == trial.decode_device_s == pytest.approx(4 * DECODE_S, abs=1e-12)
+    assert trial.e2e_s == pytest.approx(prefill_s + 4 * DECODE_S, abs=1e-12)
+    assert tpot_s(trial) == pytest.approx(DECODE_S, abs=1e-12)
+    assert decode_tok_s(trial, 3) == pytest.approx(3 / DECODE_S)
+
+
+def test_the_gaps_are_per_token_and_grow_without_a_cache() -> None:
+    on, off = _run(_task("on")).result().itl_s, _run(_task("off")).result().itl_s
+    assert on == pytest.approx([DECODE_S] * 4, abs=1e-12)
+    assert off == pytest.approx([DECODE_S + PREFILL_S_PER_TOKEN * n for n in (101, 102, 103, 104)], abs=1e-12)
+
+
+def test_nothing_of_one_run_leaks_into_the_next() -> None:
+    """A per-run buffer that is not cleared makes later gaps count earlier tokens: optimum-benchmark was off by 12 %."""
+    engine = FakeEngine(Script("steady"))
+    gaps = [time_each_token(engine, engine.begin([[1] * 100], "on", 5), 5) for _ in range(3)]
+    assert all(g == pytest.approx([DECODE_S] * 4, abs=1e-12) for g in gaps)
+    trials = _run(_task(runs=6), engine).result().trials
+    assert {round(t.e2e_s, 9) for t in trials} == {round(trials[0].e2e_s, 9)}
+
+
+def test_warm_ups_are_discarded_and_have_the_exact_shape() -> None:
+    seen: list[tuple[int, int, str]] = []
+
+    class Watched(FakeEngine):
+        def begin(self, token_ids, cache_mode, new_tokens):
+            seen.append((len(token_ids), len(token_ids[0]), cache_mode))
+            return super().begin(token_ids, cache_mode, new_tokens)
+
+    result = _run(_task("off", warmups=5, runs=10, batch_size=2), Watched(Script("steady"))).result()
+    assert len(result.trials) == 10
+    assert [t.index for t in result.trials] == list(range(10))
+    assert seen == [(2, 100, "off")] * (5 + 10 + 1)
+
+
+def test_the_device_is_waited_for_at_the_phase_edges_only() -> None:
+    class Counting(FakeEngine):
+        waits = 0
+
+        def __init__(self) -> None:
+            super().__init__(Script("steady"))
+            self.clock.synchronize = self._wait  # type: ignore[method-assign]
+
+        def _wait(self) -> None:
+            self.waits += 1
+
+    engine = Counting()
+    time_generation(engine, engine.begin([[1] * 10], "on", 64), 64)
+    assert engine.waits == 3
+
+
+def test_memory_by_part() -> None:
+    on, off = _run(_task("on", batch_size=2)).result().memory, _run(_task("off")).result().memory
+    assert on.kv_bytes == 2 * (100 + 5) * KV_BYTES_PER_TOKEN
+    assert on.peak_allocated_bytes == on.weights_bytes + on.kv_bytes + on.activation_peak_bytes
+    assert off.kv_bytes is None
+    assert off.reasons["kv_bytes"].startswith("no cache")
+
+
+def test_prompts_rotate_over_the_trials() -> None:
+    trials = _run(_task(runs=4, batch_size=2)).result().trials
+    assert [t.prompt_indexes for t in trials] == [(0, 1), (2, 3), (0, 1), (2, 3)]
+
+
+def test_a_short_output_is_an_error_and_not_a_fast_engine() -> None:
+    class Lazy(FakeEngine):
+        def begin(self, token_ids, cache_mode, new_tokens):
+            return Short(self, token_ids, cache_mode)
+
+    class Short(FakeGeneration):
+        def tokens(self):
+            return [row[:-1] for row in FakeGeneration.tokens(self)]
+
+    with pytest.raises(ShortOutput, match=r"asked for 1 x 5 tokens, got 1 x \{4\}"):
+        _run(_task(), Lazy(Script("steady")))
+
+
+def test_more_positions_than_the_model_has_are_a_finding() -> None:
+    engine = FakeEngine(Script("steady"))
+    engine.max_positions = 104
+    with pytest.raises(Unsupported, match="100 prompt tokens \\+ 5 new ones exceed the model's 104 positions"):
+        _run(_task(), engine)
+
+
+def test_cache_on_and_off_are_shown_to_say_the_same() -> None:
+    on, off = _run(_task("on")).result(), _run(_task("off")).result()
+    assert on.output_sha256 == off.output_sha256
+    assert on.prompts_sha256 == off.prompts_sha256
