@@ -2,13 +2,16 @@
 
 Importing this package settles how Ray authenticates, because Ray reads that when it is imported itself. Unasked, Ray
 would write a token file into the home folder, after which a `ray job submit` to another cluster fails with 401; so a
-Ray that the farm starts gets a token in memory. Whatever the environment already says is left alone.
+Ray that the farm starts gets a token in memory. Ray also runs its workers at niceness 15 by default: on a busy host
+that slows the host side of what is measured, and eager decoding *is* its host side. Whatever the environment already
+says is left alone.
 """
 
 import os
 import secrets
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -10,13 +10,12 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 import farm
 from farm.records import Environment
@@ -48,10 +47,18 @@ def read_environment(device: str) -> Environment:
         device_memory_bytes=hardware.memory_bytes,
         device_uuid=hardware.uuid,
         driver=hardware.driver,
-        cpu_threads=_or_none(torch.get_num_threads),
+        cpu_threads=_or_none(_threads),
         farm_version=farm.__version__,
         farm_commit=_or_none(_commit),
+        worker=_worker(),
     )
+
+
+def _worker() -> dict[str, str]:
+    """What about this process could slow the host side of a measurement, or send it to another device."""
+    facts = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS") if name in os.environ}
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return facts | {"pid": str(os.getpid()), "niceness": str(os.nice(0)), "cpus_allowed": str(cpus)}
 
 
 def _or_none(read: Callable[[], _T]) -> _T | None:
@@ -66,6 +73,11 @@ def _versions() -> dict[str, str]:
     return {name: version for name, version in versions.items() if version}
 
 
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")  # a fake group never imports it, and has no threads to tell
+    return torch.get_num_threads() if torch else None
+
+
 def _cpu() -> _Device:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     name = found[1].strip() if found else platform.processor() or platform.machine()
@@ -74,6 +86,8 @@ def _cpu() -> _Device:
 
 def _gpu() -> _Device:
     """All visible GPUs. The UUID comes from torch: NVML counts devices without regard to CUDA_VISIBLE_DEVICES."""
+    import torch
+
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     first = devices[0].name
     return _Device(

@@ -8,10 +8,9 @@ message goes into tables, so it is one line; tracebacks may hold an access token
 """
 
 import re
+import sys
 import traceback
 from collections.abc import Iterator
-
-import torch
 
 from farm.errors import FarmError, Unsupported
 from farm.records import Failure, Status
@@ -67,7 +66,8 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _is_device_full(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # not imported: then the error is not torch's, and seconds are saved
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and not _is_host_full(error) and bool(_DEVICE_FULL.search(str(error)))
 

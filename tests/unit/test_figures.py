@@ -1,14 +1,13 @@
 """Figures by their data: what is drawn is what the rows say, failures are marked and never a 0."""
 
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
 
 from farm import catalog
-from farm.present import figure_files, theme
-from farm.present.figure_files import write_drawings
+from farm.present import theme
 from farm.present.figures import all_drawings
 from farm.present.figures.latency import latency_vs_context
 from farm.present.figures.memory import memory_footprint
@@ -70,6 +69,16 @@ def test_a_failed_point_is_a_cross_above_its_context_and_no_value() -> None:
     ]
     assert marks[0][2].endswith(" oom") and marks[1][2].endswith(" timeout")
     assert "out of memory" in crosses.hovertext[0]
+
+
+def test_an_invalid_measurement_is_marked_and_not_drawn() -> None:
+    records = [
+        replace(r, status=Status.INVALID) if find_task(r.cell.task) == ("on", 2048) else r
+        for r in build.sweep(quantizations=("fp16",))
+    ]
+    figure = latency_vs_context(cell_rows(records))
+    assert list(named(figure, "FP16, cache on").x) == [128, 256, 512, 1024]
+    assert list(named(figure, "failed").x) == [2048]
 
 
 @pytest.mark.parametrize("draw", [latency_vs_context, tokens_s_vs_length, prefill_vs_decode, memory_footprint])
@@ -188,6 +197,8 @@ def test_the_table_shows_the_rows_and_marks_best_and_worst() -> None:
     assert column(figure, "Precision") == ["FP16", "BF16", "INT8 (bitsandbytes)", "NF4 (bitsandbytes)"]
     assert column(figure, "Context") == ["2,048"] * 4
     assert column(figure, "Decode tok/s") == ["▲ 29.7", "29.0", "▼ 10.4", "21.1"]
+    assert column(figure, "vs baseline") == ["–", "0.98×", "0.35×", "0.71×"]
+    assert column(figure, "Cache gain") == ["3.5×", "3.5×", "–", "–"]
     assert column(figure, "Weights GB") == ["▼ 16.06", "▼ 16.06", "9.08", "▲ 5.56"]
     assert column(figure, "Change of PPL") == ["baseline", "✓ +0.05 %", "✓ +0.80 %", "✗ +6.08 %"]
     fills = figure.data[0].cells.fill.color
@@ -223,54 +234,3 @@ def test_contrast_is_that_of_wcag() -> None:
 def test_text_contrasts_with_every_background() -> None:
     for background in [*(theme.color_of(name) for name in catalog.PRECISIONS), theme.HEADER, theme.GOOD, theme.BAD]:
         assert theme.contrast(background, theme.ink_on(background)) >= 4.5, background
-
-
-def test_pages_are_offline_and_byte_identical(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write_drawings(all_drawings(ROWS), tmp_path / name, images=False)
-    pages = sorted((tmp_path / "one").rglob("*.html"))
-    assert len(pages) == 6
-    for page in pages:
-        assert page.read_bytes() == (tmp_path / "two" / page.relative_to(tmp_path / "one")).read_bytes()
-        sources = re.findall(r'(?:src|href)="([^"]+)"', page.read_text())
-        assert sources == ["plotly.min.js"]
-        assert (page.parent / "plotly.min.js").stat().st_size > 1_000_000
-
-
-def test_without_a_browser_there_is_html_and_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_browser(*_: object, **__: object) -> None:
-        raise RuntimeError("Kaleido requires Google Chrome to be installed")
-
-    monkeypatch.setattr(figure_files.plotly.io, "write_images", no_browser)
-    written = write_drawings(all_drawings(ROWS), tmp_path)
-    assert not list(tmp_path.rglob("*.png"))
-    assert len(list(tmp_path.rglob("*.html"))) == 6
-    (warning,) = written.warnings
-    assert "Google Chrome" in warning and "install chromium" in warning
-
-
-def test_all_images_are_drawn_by_one_browser_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def write_images(figures: list[go.Figure], files: list[Path], **options: object) -> None:
-        calls.append(len(figures))
-        assert options["scale"] == 2
-        assert options["width"] == [figure.layout.width for figure in figures]
-        for file in files:
-            file.write_bytes(b"png")
-
-    monkeypatch.setattr(figure_files.plotly.io, "write_images", write_images)
-    written = write_drawings(all_drawings(ROWS), tmp_path)
-    assert calls == [6] and written.warnings == ()
-    assert len(list(tmp_path.rglob("*.png"))) == 6
-
-
-@pytest.mark.browser
-def test_a_real_browser_draws_a_real_png(tmp_path: Path) -> None:
-    written = write_drawings(all_drawings(ROWS)[:2], tmp_path)
-    assert written.warnings == ()
-    for name in ("summary_table", "latency_vs_context"):
-        data = (tmp_path / "benchmarks" / f"{name}.png").read_bytes()
-        assert data.startswith(b"\x89PNG") and len(data) > 20_000
-    figure = all_drawings(ROWS)[1].figure
-    assert int.from_bytes(data[16:20], "big") == 2 * figure.layout.width  # the IHDR chunk's width

@@ -83,6 +83,12 @@ def test_random_weights_have_speed_but_no_perplexity() -> None:
     assert got["reasons"]["fp16"] == {"ppl": "perplexity of random weights means nothing"}
 
 
+def test_even_a_measured_perplexity_of_random_weights_is_not_reported() -> None:
+    got = report([build.quality(build.quality_cell(build.load(build.RANDOM)))])
+    assert got["fp16"]["ppl"] is None
+    assert got["reasons"]["fp16"]["ppl"] == "perplexity of random weights means nothing"
+
+
 def test_a_failed_cell_gives_its_message() -> None:
     records = [build.failed(r.cell) if r.cell.load.quantization == "int8" else r for r in build.sweep()]
     got = report(records)

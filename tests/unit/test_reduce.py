@@ -208,6 +208,11 @@ def test_models_stand_in_the_order_of_the_records_and_precisions_in_the_catalogs
     assert mistral == [(name, *size) for name in ("fp16", "nf4") for size in sizes]
 
 
+def test_the_cached_cell_stands_before_the_uncached_one() -> None:
+    modes = [r.cache_mode for r in ROWS if r.kind == "speed"]
+    assert modes == ["on", "off"] * 20
+
+
 @settings(max_examples=15)
 @given(st.permutations(range(len(RUN))))
 def test_the_order_of_one_models_records_changes_nothing(order: list[int]) -> None:

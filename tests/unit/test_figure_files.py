@@ -1,0 +1,66 @@
+"""Figure files: offline pages with the same bytes every time, PNGs by one browser, and no failure without one."""
+
+import re
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from farm.present import figure_files
+from farm.present.figure_files import write_drawings
+from farm.present.figures import all_drawings
+from farm.reduce import cell_rows
+from tests.unit import record_builder as build
+
+ROWS = cell_rows(build.with_failures(build.sweep()))
+
+
+def test_pages_are_offline_and_byte_identical(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_drawings(all_drawings(ROWS), tmp_path / name, images=False)
+    pages = sorted((tmp_path / "one").rglob("*.html"))
+    assert len(pages) == 6
+    for page in pages:
+        assert page.read_bytes() == (tmp_path / "two" / page.relative_to(tmp_path / "one")).read_bytes()
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page.read_text())
+        assert sources == ["plotly.min.js"]
+        assert (page.parent / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_without_a_browser_there_is_html_and_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_browser(*_: object, **__: object) -> None:
+        raise RuntimeError("Kaleido requires Google Chrome to be installed")
+
+    monkeypatch.setattr(figure_files.plotly.io, "write_images", no_browser)
+    written = write_drawings(all_drawings(ROWS), tmp_path)
+    assert not list(tmp_path.rglob("*.png"))
+    assert len(list(tmp_path.rglob("*.html"))) == 6
+    (warning,) = written.warnings
+    assert "Google Chrome" in warning and "install chromium" in warning
+
+
+def test_all_images_are_drawn_by_one_browser_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def write_images(figures: list[go.Figure], files: list[Path], **options: object) -> None:
+        calls.append(len(figures))
+        assert options["scale"] == 2
+        assert options["width"] == [figure.layout.width for figure in figures]
+        for file in files:
+            file.write_bytes(b"png")
+
+    monkeypatch.setattr(figure_files.plotly.io, "write_images", write_images)
+    written = write_drawings(all_drawings(ROWS), tmp_path)
+    assert calls == [6] and written.warnings == ()
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
+@pytest.mark.browser
+def test_a_real_browser_draws_a_real_png(tmp_path: Path) -> None:
+    written = write_drawings(all_drawings(ROWS)[:2], tmp_path)
+    assert written.warnings == ()
+    for name in ("summary_table", "latency_vs_context"):
+        data = (tmp_path / "benchmarks" / f"{name}.png").read_bytes()
+        assert data.startswith(b"\x89PNG") and len(data) > 20_000
+    figure = all_drawings(ROWS)[1].figure
+    assert int.from_bytes(data[16:20], "big") == 2 * figure.layout.width  # the IHDR chunk's width
