@@ -130,7 +130,7 @@ def _report(path: Path, images: bool) -> None:
     records = folder.results()
     console = Console()
     print_table(cell_rows(records), console)
-    outputs = write_outputs(records, folder.path, images=images)
+    outputs = write_outputs(records, folder.path, images, folder.manifest().sweep.name, allow_fake=True)
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
     for file in outputs.files:

@@ -66,23 +66,90 @@ class Memory:
     peak_reserved_bytes: int | None = None
     device_used_delta_bytes: int | None = None
     host_peak_rss_bytes: int | None = None
+    prefill_peak_bytes: int | None = None
+    decode_peak_bytes: int | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What really ran, read off the loaded model and not off the request."""
+    """What really ran, read off the loaded model and not off the request.
+
+    `mismatches` says in words where that is not what was requested; each makes the row `fallback_kernel`.
+    """
 
     linear_classes: dict[str, int]
     parameter_dtypes: dict[str, int]
     attention: str | None = None
     cache_class: str | None = None
     compiled: bool = False
+    compute_dtype: str | None = None
+    graph_breaks: int | None = None
+    mismatches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimits:
+    """What the device can do at best, measured once in each worker: the roof that MBU and MFU are fractions of.
+
+    `copy_bytes_per_s` counts bytes read plus bytes written of a large device-to-device copy; `gemm_flops` is a large
+    matrix product in `gemm_dtype`, on random data.
+    """
+
+    copy_bytes_per_s: float
+    gemm_flops: float
+    gemm_dtype: str
+    l2_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The device's own view of the timed trials, sampled by NVML beside them. Frequencies in Hz, power in watts.
+
+    `slowdown_reasons` are the clock-event reasons seen (each with the fraction of samples that had it);
+    `other_processes` the most compute processes seen on the GPU beside this one (None: cannot be told).
+    """
+
+    samples: int
+    sm_clock_median_hz: float | None = None
+    sm_clock_min_hz: float | None = None
+    temperature_max_c: float | None = None
+    power_median_w: float | None = None
+    slowdown_reasons: dict[str, float] = field(default_factory=dict)
+    other_processes: int | None = None
+    other_utilization: float | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Joules over windows of at least one second of repeated work, by phase; raw and less the idle power.
+
+    `polled_j_per_prompt_token` and its like integrate polled power over the same windows: the cross-check of the
+    counter. None with a reason where the device has no counter.
+    """
+
+    idle_power_w: float | None = None
+    j_per_prompt_token: float | None = None
+    j_per_generated_token: float | None = None
+    j_per_prompt_token_above_idle: float | None = None
+    j_per_generated_token_above_idle: float | None = None
+    polled_j_per_prompt_token: float | None = None
+    polled_j_per_generated_token: float | None = None
+    prefill_window_s: float | None = None
+    decode_window_s: float | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedResult:
-    """Raw samples of a speed task. `itl_s`: one gap per later token, from a pass of its own (see jobs.measure)."""
+    """Raw samples of a speed task.
+
+    `itl_s`: the gap before each later token, from passes of their own that wait after every token; `itl_enqueue_s`:
+    how much of each gap the host took to hand out the work (near the whole gap: launch-bound). `generate_e2e_s`: the
+    library's own `generate()` end to end, a cross-check. `earlier_trials`: those of sets that were judged not valid
+    and measured again (`farm.verdict`), kept as evidence.
+    """
 
     trials: tuple[Trial, ...]
     itl_s: tuple[float, ...]
@@ -91,11 +158,20 @@ class SpeedResult:
     prompts_sha256: str
     device_clock: str
     output_sha256: str | None = None
+    itl_enqueue_s: tuple[float, ...] = ()
+    generate_e2e_s: tuple[float, ...] = ()
+    earlier_trials: tuple[tuple[Trial, ...], ...] = ()
+    telemetry: Telemetry | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QualityResult:
-    """Sum of negative log-likelihoods in nats over `tokens_scored` tokens, and what they were measured on."""
+    """Sum of negative log-likelihoods in nats over `tokens_scored` tokens, and what they were measured on.
+
+    `kl_mean` (nats a token) and `top1_agreement` (0-1) compare the logits with those of `reference`, the 16-bit model
+    of the same weights, over `agreement_tokens` tokens of the same text.
+    """
 
     protocol: str
     text: str
@@ -105,6 +181,11 @@ class QualityResult:
     words: int
     utf8_bytes: int
     effective: Effective
+    kl_mean: float | None = None
+    top1_agreement: float | None = None
+    agreement_tokens: int | None = None
+    reference: str | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +229,7 @@ class Record:
     environment: Environment | None = None
     load_s: float | None = None
     load_memory: Memory | None = None
+    limits: DeviceLimits | None = None
     speed: SpeedResult | None = None
     quality: QualityResult | None = None
     failure: Failure | None = None
