@@ -42,7 +42,7 @@ def test_what_is_written_is_read(folder: RunFolder) -> None:
     written = [record(cell) for cell in cells(contexts=[16, 32])]
     for one in written:
         folder.write(one)
-    assert set(r.key for r in folder.read()) == {r.key for r in written}
+    assert {r.key for r in folder.read()} == {r.key for r in written}
     assert not list(folder.records_path.glob("**/*.tmp"))
 
 
@@ -86,7 +86,7 @@ def test_the_manifest_survives_the_round_trip(folder: RunFolder) -> None:
 
 
 def test_a_folder_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no run here.*farm run"):
+    with pytest.raises(StoreError, match=r"no run here.*farm run"):
         RunFolder(tmp_path).manifest()
 
 
@@ -123,7 +123,7 @@ def test_a_full_disk_is_one_sentence(folder: RunFolder, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left on device.*farm resume"):
+    with pytest.raises(StoreError, match=r"No space left on device.*farm resume"):
         folder.write(record(cells()[0]))
     assert not list(folder.records_path.glob("**/*.tmp"))
 

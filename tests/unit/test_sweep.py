@@ -53,7 +53,7 @@ def test_a_mistake_is_one_sentence_with_the_valid_choices(text: str, sentence: s
 
 
 def test_an_unknown_key_is_named_before_what_it_leaves_missing() -> None:
-    with pytest.raises(SweepError, match="unknown key 'modls'.*did you mean 'models'"):
+    with pytest.raises(SweepError, match=r"unknown key 'modls'.*did you mean 'models'"):
         parse(GOOD.replace("models", "modls"))
 
 
