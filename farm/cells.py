@@ -32,7 +32,11 @@ class PromptSet:
 
 @dataclass(frozen=True, slots=True)
 class SpeedTask:
-    """Time prefill and decode: `warmups` discarded runs, then `runs` timed ones of `new_tokens` tokens each."""
+    """Time prefill and decode: `warmups` discarded runs, then `runs` timed ones of `new_tokens` tokens each.
+
+    More runs follow, up to `max_runs`, while the 95 % interval of the median is wider than `ci_target` of it; a set
+    that is judged suspect for a passing reason is measured again up to `max_reruns` times (see farm.verdict).
+    """
 
     cache_mode: str
     context_tokens: int
@@ -42,6 +46,9 @@ class SpeedTask:
     runs: int
     seed: int
     prompts: PromptSet
+    max_runs: int = 30
+    ci_target: float = 0.05
+    max_reruns: int = 1
     kind: Literal["speed"] = "speed"
 
 

@@ -77,6 +77,9 @@ def _speed_cell(sweep: Sweep, point: Point, device: str) -> Cell:
         new_tokens=sweep.new_tokens,
         warmups=sweep.warmups,
         runs=sweep.runs,
+        max_runs=max(sweep.runs, sweep.max_runs),
+        ci_target=sweep.ci_target,
+        max_reruns=sweep.max_reruns,
         seed=sweep.seed,
         prompts=PromptSet(sweep.prompts.kinds, sweep.prompts.languages, sweep.prompts.per_length),
     )

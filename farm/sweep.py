@@ -146,6 +146,9 @@ class Sweep(_Strict):
     prompts: Prompts = Prompts()
     warmups: int = Field(5, ge=0, le=1000)
     runs: int = Field(10, ge=1, le=100_000)
+    max_runs: int = Field(30, ge=1, le=100_000)
+    ci_target: float = Field(0.05, gt=0, le=1)
+    max_reruns: int = Field(1, ge=0, le=10)
     seed: int = Field(42, ge=0)
     quality: Quality | None = None
     device: Device = "auto"

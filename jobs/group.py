@@ -24,6 +24,7 @@ from jobs.failures import classify, poisons
 from jobs.measure import SpeedRun
 from jobs.prompts import Prompt, make_prompts
 from jobs.quality import measure_quality
+from jobs.watch import watch_for
 
 PROGRESS_EVERY_S = 1.0
 
@@ -167,7 +168,7 @@ class _Turn:
             if isinstance(task, QualityTask):
                 self.run = _QualityRun(engine, task)
             else:
-                self.run = SpeedRun(engine, task, desk.prompts_for(engine, task))
+                self.run = SpeedRun(engine, task, desk.prompts_for(engine, task), watch_for(self.cell.load))
         self.run.repeat()
 
     @property

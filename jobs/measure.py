@@ -1,12 +1,11 @@
-"""Timing one speed cell: prefill and decode in one pass, nothing waited for inside a phase.
-
-Why one pass: prefill timed through `generate(max_new_tokens=1)` carries generate's own overhead, and decode as a
-difference of two runs can go negative. Here the prompt's forward is timed, its cache is handed over, and the later
-tokens are enqueued back to back; the host waits for the device only at the two phase edges. Gaps between single
-tokens come from a pass of their own, since looking at every token would slow the throughput being measured.
+"""The repetitions of one speed cell: warm-ups, trials until the interval is narrow, and what is observed beside them.
 
     run = SpeedRun(engine, task, prompts)
-    run.warm_up(); run.trial(); result = run.result()
+    while not run.is_complete:
+        run.repeat()
+    result = run.result()
+
+The clock readings are in jobs.timing, the judgement in farm.verdict.
 """
 
 import gc
@@ -16,59 +15,92 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from farm.cells import SpeedTask
-from farm.errors import FarmError, Unsupported
+from farm.errors import Unsupported
 from farm.records import Memory, SpeedResult, Trial
+from farm.verdict import judge, widest_ci
 from jobs.engines.base import Engine, Generation, TokenIds
+from jobs.memory_parts import by_part
 from jobs.prompts import Prompt, prompts_sha256
+from jobs.timing import Gap, time_each_token, time_generation, timed
+from jobs.watch import Watch
 
-
-class ShortOutput(FarmError):
-    """The engine gave another number of tokens than was asked for: its times mean something else."""
+GENERATE_RUNS = 2
 
 
 class SpeedRun:
-    """The repetitions of one speed cell. Cells of a load group take turns, so each keeps its own state here."""
+    """The repetitions of one speed cell. Cells of a load group take turns, so each keeps its own state here.
 
-    def __init__(self, engine: Engine, task: SpeedTask, prompts: Sequence[Prompt]) -> None:
+    A state machine of one method: `repeat()` does the next thing owed: a discarded warm-up of the exact shape, a timed
+    trial, more trials while the interval is too wide, and the whole set again when it is judged suspect for a reason
+    that may pass. `is_complete` says when nothing is owed any more.
+    """
+
+    def __init__(self, engine: Engine, task: SpeedTask, prompts: Sequence[Prompt], watch: Watch | None = None) -> None:
         _check_fits(engine, task)
-        self.engine = engine
-        self.task = task
-        self.prompts = prompts
+        self.engine, self.task, self.prompts = engine, task, prompts
+        self.watch = watch or Watch()
         self.trials: list[Trial] = []
-        self.warmups_done = 0
+        self.earlier_trials: list[tuple[Trial, ...]] = []
+        self.is_complete = False
+        self._warmups_done = 0
+        self._finished: SpeedResult | None = None
         self._first_output: list[list[int]] | None = None
 
     @property
     def done(self) -> int:
-        return self.warmups_done + len(self.trials)
+        return self._warmups_done + len(self.trials)
 
     @property
     def total(self) -> int:
-        return self.task.warmups + self.task.runs
-
-    @property
-    def is_complete(self) -> bool:
-        return self.done >= self.total
+        return max(self.task.warmups + self.task.runs, self.done)
 
     def repeat(self) -> None:
-        """One more repetition: a discarded warm-up of the exact shape while any is owed, then a timed trial."""
-        if self.warmups_done < self.task.warmups:
+        if self._warmups_done < self.task.warmups:
             self._timed(-1)
-            self.warmups_done += 1
-        else:
-            self.trials.append(self._timed(len(self.trials)))
+            self._warmups_done += 1
+        elif self._wants_more_trials():
+            with self.watch.of_trial():
+                self.trials.append(self._timed(len(self.trials)))
+        if self._warmups_done >= self.task.warmups and not self._wants_more_trials():
+            self._finish_or_start_again()
 
     def result(self) -> SpeedResult:
-        """The raw samples, with the per-token gaps and the memory from one more, untimed pass."""
-        itl_s, memory = self._observed_pass()
+        """The raw samples and all the evidence. Only when complete."""
+        assert self._finished is not None, "repeat() until is_complete"
+        return self._finished
+
+    def _wants_more_trials(self) -> bool:
+        count = len(self.trials)
+        if count < self.task.runs or count >= self.task.max_runs:
+            return count < self.task.runs
+        width = widest_ci(self.trials)
+        return width is not None and width > self.task.ci_target
+
+    def _finish_or_start_again(self) -> None:
+        result = self._observe()
+        verdict = judge(result, self.task)
+        if verdict.worth_another_try and len(self.earlier_trials) < self.task.max_reruns:
+            self.earlier_trials.append(tuple(self.trials))
+            self.trials, self._warmups_done = [], 0
+            self.watch.start_again()
+            return
+        self._finished, self.is_complete = result, True
+
+    def _observe(self) -> SpeedResult:
+        """The trials, with the per-token gaps, the memory and the cross-check from more, untimed passes."""
+        gaps, memory = self._observed_pass()
         return SpeedResult(
             trials=tuple(self.trials),
-            itl_s=itl_s,
+            itl_s=tuple(gap.whole_s for gap in gaps),
+            itl_enqueue_s=tuple(gap.enqueue_s for gap in gaps),
             memory=memory,
             effective=self.engine.effective(self.task.cache_mode),
             prompts_sha256=prompts_sha256(self.prompts),
             device_clock=self.engine.stopwatch.name,
             output_sha256=_tokens_sha256(self._first_output) if self._first_output else None,
+            generate_e2e_s=self._generate_times(),
+            earlier_trials=tuple(self.earlier_trials),
+            telemetry=self.watch.telemetry(),
         )
 
     def _timed(self, index: int) -> Trial:
@@ -77,17 +109,34 @@ class SpeedRun:
         with _no_garbage_collection():
             trial = time_generation(self.engine, generation, self.task.new_tokens)
         output = generation.tokens()
-        _check_output(output, self.task)
         if index == 0:
             self._first_output = output
-        return replace(trial, index=index, prompt_indexes=indexes)
+        shortest = min(len(row) for row in output)
+        return replace(trial, index=index, prompt_indexes=indexes, output_tokens=shortest)
 
-    def _observed_pass(self) -> tuple[tuple[float, ...], Memory]:
+    def _observed_pass(self) -> tuple[tuple[Gap, ...], Memory]:
         generation = self._begin(self._prompt_indexes(0))
-        self.engine.meter.reset_peak()
+        meter, watch = self.engine.meter, self.engine.stopwatch
+        meter.reset_peak()
+        generation.prefill()
+        generation.first_token()
+        watch.synchronize()
+        prefill = meter.read()
+        meter.reset_peak()
         gaps = time_each_token(self.engine, generation, self.task.new_tokens)
-        peak = self.engine.meter.read()
-        return gaps, _by_part(peak, self.engine.weights_bytes, generation.kv_bytes())
+        memory = by_part(prefill, meter.read(), self.engine.weights_bytes, generation.kv_bytes())
+        return gaps, memory
+
+    def _generate_times(self) -> tuple[float, ...]:
+        """The library's own generate(), the first run discarded; only with the cache, as everybody calls it."""
+        generate = getattr(self.engine, "generate", None)
+        if generate is None or self.task.cache_mode != "on":
+            return ()
+        token_ids = [self.prompts[i].token_ids for i in self._prompt_indexes(0)]
+        times = [
+            timed(self.engine, lambda: generate(token_ids, self.task.new_tokens)) for _ in range(GENERATE_RUNS + 1)
+        ]
+        return tuple(times[1:])
 
     def _begin(self, indexes: Sequence[int]) -> Generation:
         token_ids: TokenIds = [self.prompts[i].token_ids for i in indexes]
@@ -96,50 +145,6 @@ class SpeedRun:
     def _prompt_indexes(self, index: int) -> tuple[int, ...]:
         first = index * self.task.batch_size
         return tuple((first + offset) % len(self.prompts) for offset in range(self.task.batch_size))
-
-
-def time_generation(engine: Engine, generation: Generation, new_tokens: int) -> Trial:
-    """Time one generation. Waits for the device at the phase edges only: before, after the first token, at the end."""
-    watch = engine.stopwatch
-    watch.synchronize()
-    start, prefill_begins = watch.now(), watch.mark()
-    generation.prefill()
-    prefill_ends = watch.mark()
-    generation.first_token()
-    watch.synchronize()
-    first_token, decode_begins = watch.now(), watch.mark()
-    for _ in range(new_tokens - 1):
-        generation.decode_step()
-    decode_ends = watch.mark()
-    watch.synchronize()
-    end = watch.now()
-    return Trial(
-        index=0,
-        prompt_indexes=(),
-        ttft_s=first_token - start,
-        prefill_s=watch.seconds_between(prefill_begins, prefill_ends),
-        decode_s=end - first_token,
-        decode_device_s=watch.seconds_between(decode_begins, decode_ends),
-        e2e_s=end - start,
-        output_tokens=new_tokens,
-    )
-
-
-def time_each_token(engine: Engine, generation: Generation, new_tokens: int) -> tuple[float, ...]:
-    """The gap before each later token, host time, waiting for the device after every one."""
-    watch = engine.stopwatch
-    generation.prefill()
-    generation.first_token()
-    gaps = []
-    watch.synchronize()
-    before = watch.now()
-    for _ in range(new_tokens - 1):
-        generation.decode_step()
-        watch.synchronize()
-        after = watch.now()
-        gaps.append(after - before)
-        before = after
-    return tuple(gaps)
 
 
 @contextmanager
@@ -153,23 +158,6 @@ def _no_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _by_part(peak: Memory, weights_bytes: int, kv_bytes: int | None) -> Memory:
-    """Split a peak: what is neither weights nor KV cache is activations and workspace."""
-    reasons = dict(peak.reasons)
-    activation = None
-    if peak.peak_allocated_bytes is not None:
-        activation = max(0, peak.peak_allocated_bytes - weights_bytes - (kv_bytes or 0))
-    if kv_bytes is None:
-        reasons["kv_bytes"] = "no cache: every step recomputes the sequence"
-    return replace(
-        peak,
-        weights_bytes=weights_bytes,
-        kv_bytes=kv_bytes,
-        activation_peak_bytes=activation,
-        reasons=reasons,
-    )
-
-
 def _check_fits(engine: Engine, task: SpeedTask) -> None:
     needed = task.context_tokens + task.new_tokens
     if needed > engine.max_positions:
@@ -177,12 +165,6 @@ def _check_fits(engine: Engine, task: SpeedTask) -> None:
             f"{task.context_tokens} prompt tokens + {task.new_tokens} new ones exceed the model's "
             f"{engine.max_positions} positions; lower the context or new_tokens"
         )
-
-
-def _check_output(output: Sequence[Sequence[int]], task: SpeedTask) -> None:
-    shape = (len(output), {len(row) for row in output})
-    if shape != (task.batch_size, {task.new_tokens}):
-        raise ShortOutput(f"asked for {task.batch_size} x {task.new_tokens} tokens, got {shape[0]} x {shape[1]}")
 
 
 def _tokens_sha256(tokens: Sequence[Sequence[int]]) -> str:

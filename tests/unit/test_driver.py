@@ -68,7 +68,9 @@ class Clock:
 
 def whole(request: GroupRequest) -> list[Event | str]:
     """A group that goes well."""
-    ended = [CellEnded(record(c, attempt=request.attempt_of(k))) for k, c in zip(request.keys, request.cells, strict=False)]
+    ended = [
+        CellEnded(record(c, attempt=request.attempt_of(k))) for k, c in zip(request.keys, request.cells, strict=False)
+    ]
     return [Loading(1, "h"), Loaded(1.0), *ended, Ended()]
 
 

@@ -7,9 +7,11 @@ import pytest
 from farm.cells import SpeedTask
 from farm.errors import Unsupported
 from farm.formulas import decode_tok_s, tpot_s
+from farm.verdict import judge
 from jobs.engines.fake import DECODE_S, KV_BYTES_PER_TOKEN, PREFILL_S_PER_TOKEN, FakeEngine, FakeGeneration, Script
-from jobs.measure import ShortOutput, SpeedRun, time_each_token, time_generation
+from jobs.measure import SpeedRun
 from jobs.prompts import ByteTokenizer, make_prompts
+from jobs.timing import time_each_token, time_generation
 from tests.unit.sweeps import cells
 
 
@@ -49,8 +51,13 @@ def test_the_gaps_are_per_token_and_grow_without_a_cache() -> None:
 def test_nothing_of_one_run_leaks_into_the_next() -> None:
     """A per-run buffer that is not cleared makes later gaps count earlier tokens: optimum-benchmark was off by 12 %."""
     engine = FakeEngine(Script("steady"))
-    gaps = [time_each_token(engine, engine.begin([[1] * 100], "on", 5), 5) for _ in range(3)]
-    assert all(g == pytest.approx([DECODE_S] * 4, abs=1e-12) for g in gaps)
+    for _ in range(3):
+        generation = engine.begin([[1] * 100], "on", 5)
+        generation.prefill()
+        generation.first_token()
+        assert [gap.whole_s for gap in time_each_token(engine, generation, 5)] == pytest.approx(
+            [DECODE_S] * 4, abs=1e-12
+        )
     trials = _run(_task(runs=6), engine).result().trials
     assert {round(t.e2e_s, 9) for t in trials} == {round(trials[0].e2e_s, 9)}
 
@@ -98,7 +105,7 @@ def test_prompts_rotate_over_the_trials() -> None:
     assert [t.prompt_indexes for t in trials] == [(0, 1), (2, 3), (0, 1), (2, 3)]
 
 
-def test_a_short_output_is_an_error_and_not_a_fast_engine() -> None:
+def test_a_short_output_is_told_and_not_a_fast_engine() -> None:
     class Lazy(FakeEngine):
         def begin(self, token_ids, cache_mode, new_tokens):
             return Short(self, token_ids, cache_mode)
@@ -107,8 +114,60 @@ def test_a_short_output_is_an_error_and_not_a_fast_engine() -> None:
         def tokens(self):
             return [row[:-1] for row in FakeGeneration.tokens(self)]
 
-    with pytest.raises(ShortOutput, match=r"asked for 1 x 5 tokens, got 1 x \{4\}"):
-        _run(_task(), Lazy(Script("steady")))
+    run = _run(_task(), Lazy(Script("steady")))
+    assert {t.output_tokens for t in run.result().trials} == {4}
+    assert judge(run.result(), run.task).word == "short_output"
+
+
+class Jittery(FakeEngine):
+    """Decode steps take turns between two speeds, `spread` apart, for the first `bad_trials` generations."""
+
+    def __init__(self, spread: float, bad_trials: int = 10**9) -> None:
+        super().__init__(Script("steady"))
+        self.spread, self.bad_trials, self.count = spread, bad_trials, 0
+
+    def begin(self, token_ids, cache_mode, new_tokens):
+        self.count += 1
+        factor = 1 + self.spread * (self.count % 2) if self.count <= self.bad_trials else 1.0
+        return Slower(self, token_ids, cache_mode, factor)
+
+
+class Slower(FakeGeneration):
+    def __init__(self, engine, token_ids, cache_mode, factor):
+        super().__init__(engine, token_ids, cache_mode)
+        self.factor = factor
+
+    def decode_step(self):
+        before = self.engine.clock.time_s
+        super().decode_step()
+        self.engine.clock.advance((self.engine.clock.time_s - before) * (self.factor - 1))
+
+
+def test_a_steady_cell_takes_the_runs_asked_for() -> None:
+    assert len(_run(_task(runs=10, max_runs=30)).result().trials) == 10
+
+
+def test_a_wide_interval_asks_for_more_runs_up_to_the_bound() -> None:
+    result = _run(_task(runs=10, max_runs=24, max_reruns=0), Jittery(0.5)).result()
+    assert len(result.trials) == 24
+    narrow = _run(_task(runs=10, max_runs=24, max_reruns=0, ci_target=0.6), Jittery(0.5)).result()
+    assert len(narrow.trials) == 10
+
+
+def test_a_planted_noisy_cell_is_measured_again_and_then_flagged() -> None:
+    run = _run(_task(warmups=2, runs=10, max_runs=10, max_reruns=1), Jittery(0.5))
+    result = run.result()
+    assert [len(trials) for trials in result.earlier_trials] == [10]
+    assert len(result.trials) == 10
+    assert judge(result, run.task).word == "noisy"
+
+
+def test_noise_that_passes_leaves_a_valid_row_and_its_history() -> None:
+    run = _run(_task(warmups=0, runs=10, max_runs=10, max_reruns=1), Jittery(0.5, bad_trials=11))
+    result = run.result()
+    assert len(result.earlier_trials) == 1
+    assert judge(result, run.task).is_valid
+    assert len({round(t.e2e_s, 9) for t in result.trials}) == 1
 
 
 def test_more_positions_than_the_model_has_are_a_finding() -> None:

@@ -1,0 +1,179 @@
+"""May this row be trusted? A verdict with its evidence, from the raw samples of one speed cell.
+
+Two kinds of reasons. Those in `DISTRUST` mean that the figure is not what the configuration gives on this device: the
+row is *suspect*. The others (`launch_bound`) leave it *valid* and say what it is a figure of: eager decoding on a fast
+GPU truly takes that long, but it is the host's time and not the kernels'.
+
+    verdict = judge(record.speed, record.cell.task)
+    verdict.is_valid, [finding.reason for finding in verdict.findings]
+
+The thresholds are here and nowhere else, so that published rows can be judged again when one of them is refined.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from farm.cells import SpeedTask
+from farm.formulas import tpot_s
+from farm.records import SpeedResult, Trial
+from farm.stats import mad, median, summarize
+
+CI_WIDTH_LIMIT = 0.10  # full width of the 95 % interval of the median, as a fraction of the median
+COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
+COLD_MADS = 6.0  # ... and by more than this many (scaled) median absolute deviations
+SLOWDOWN_FRACTION = 0.05  # of the telemetry samples
+POWER_CAP_FRACTION = 0.50  # a power cap comes and goes on every healthy card under full load
+OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
+LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
+POWER_CAP = "sw_power_cap"
+
+
+class Reason(StrEnum):
+    """Why a row is suspect, or what it is really a figure of."""
+
+    NOISY = "noisy"
+    THROTTLED = "throttled"
+    CONTENDED = "contended"
+    SHORT_OUTPUT = "short_output"
+    LAUNCH_BOUND = "launch_bound"
+    FALLBACK_KERNEL = "fallback_kernel"
+    COLD = "cold"
+
+
+DISTRUST = frozenset(Reason) - {Reason.LAUNCH_BOUND}
+# Measuring again can mend these; a fallback kernel or a short output would only come back.
+PASSING = frozenset({Reason.NOISY, Reason.THROTTLED, Reason.CONTENDED, Reason.COLD})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason and the figures it rests on."""
+
+    reason: Reason
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All findings about one row."""
+
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        return not any(finding.reason in DISTRUST for finding in self.findings)
+
+    @property
+    def worth_another_try(self) -> bool:
+        return any(finding.reason in PASSING for finding in self.findings)
+
+    @property
+    def word(self) -> str:
+        """`valid`, `valid (launch_bound)`, or the reasons of distrust joined by `+`."""
+        distrust = [f.reason.value for f in self.findings if f.reason in DISTRUST]
+        notes = [f.reason.value for f in self.findings if f.reason not in DISTRUST]
+        word = "+".join(distrust) or "valid"
+        return f"{word} ({'+'.join(notes)})" if notes else word
+
+
+def judge(speed: SpeedResult, task: SpeedTask) -> Verdict:
+    """Every check on one result."""
+    found = [check(speed, task) for check in _CHECKS]
+    return Verdict(tuple(finding for finding in found if finding is not None))
+
+
+def ci_width(samples: Sequence[float]) -> float | None:
+    """Width of the 95 % interval of the median over the median; None below two samples."""
+    summary = summarize(samples)
+    if summary.ci_low is None or summary.ci_high is None or not summary.median:
+        return None
+    return (summary.ci_high - summary.ci_low) / summary.median
+
+
+def widest_ci(trials: Sequence[Trial]) -> float | None:
+    """The wider of the two intervals that matter: time to first token and time per output token."""
+    widths = [ci_width(samples) for samples in (_ttft(trials), _tpot(trials)) if len(samples) > 1]
+    return max((width for width in widths if width is not None), default=None)
+
+
+def _ttft(trials: Sequence[Trial]) -> list[float]:
+    return [trial.ttft_s for trial in trials]
+
+
+def _tpot(trials: Sequence[Trial]) -> list[float]:
+    return [gap for trial in trials if (gap := tpot_s(trial)) is not None]
+
+
+def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    width = widest_ci(speed.trials)
+    if width is None or width <= CI_WIDTH_LIMIT:
+        return None
+    return Finding(Reason.NOISY, f"95 % interval is {width:.0%} of the median after {len(speed.trials)} runs")
+
+
+def _cold(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    """Are the first trials still slower than the rest? Then the warm-up was too short."""
+    times = [trial.e2e_s for trial in speed.trials]
+    if len(times) < 6:
+        return None
+    first, rest = times[:2], times[len(times) // 2 :]
+    excess = min(first) - median(rest)
+    if excess <= COLD_EXCESS * median(rest) or excess <= COLD_MADS * 1.4826 * mad(rest):
+        return None
+    return Finding(Reason.COLD, f"the first two runs were at least {excess / median(rest):.0%} slower than the later half")
+
+
+def _throttled(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    reasons = speed.telemetry.slowdown_reasons if speed.telemetry else {}
+    bad = [
+        f"{name} in {fraction:.0%} of samples"
+        for name, fraction in sorted(reasons.items())
+        if fraction > (POWER_CAP_FRACTION if name == POWER_CAP else SLOWDOWN_FRACTION)
+    ]
+    return Finding(Reason.THROTTLED, "; ".join(bad)) if bad else None
+
+
+def _contended(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    telemetry = speed.telemetry
+    if telemetry is None:
+        return None
+    if telemetry.other_processes:
+        return Finding(Reason.CONTENDED, f"{telemetry.other_processes} other compute process(es) on the device")
+    used = telemetry.other_utilization
+    if used is not None and used > OTHER_UTILIZATION:
+        return Finding(Reason.CONTENDED, f"others used {used:.0%} of the device during the runs")
+    return None
+
+
+def _short_output(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    shortest = min((trial.output_tokens for trial in speed.trials), default=task.new_tokens)
+    if shortest >= task.new_tokens:
+        return None
+    return Finding(Reason.SHORT_OUTPUT, f"{shortest} of {task.new_tokens} tokens came out")
+
+
+def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    """On a device that works beside the host: does handing out a token's work take as long as the token?"""
+    if speed.device_clock != "cuda_event" or not speed.itl_enqueue_s or not speed.itl_s:
+        return None
+    share = median(speed.itl_enqueue_s) / median(speed.itl_s)
+    if share <= LAUNCH_FRACTION:
+        return None
+    return Finding(Reason.LAUNCH_BOUND, f"the host spends {share:.0%} of a token's time handing out its work")
+
+
+def _fallback_kernel(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    mismatches = speed.effective.mismatches
+    return Finding(Reason.FALLBACK_KERNEL, "; ".join(mismatches)) if mismatches else None
+
+
+_CHECKS: tuple[Callable[[SpeedResult, SpeedTask], Finding | None], ...] = (
+    _noisy,
+    _throttled,
+    _contended,
+    _short_output,
+    _launch_bound,
+    _fallback_kernel,
+    _cold,
+)

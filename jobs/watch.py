@@ -1,0 +1,75 @@
+"""What goes on around the timed trials: the device's own telemetry, and who else was at work on the host.
+
+Why around and not inside: nothing here runs between a trial's first and last clock reading on the measuring thread.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from farm.cells import Load
+from farm.records import Telemetry
+
+
+class Watch:
+    """Watches nothing: for the fake engine, and the base of those that do."""
+
+    @contextmanager
+    def of_trial(self) -> Iterator[None]:
+        """Around one timed trial."""
+        yield
+
+    def start_again(self) -> None:
+        """Forget the trials seen: the set is measured once more."""
+
+    def telemetry(self) -> Telemetry | None:
+        return None
+
+
+class HostWatch(Watch):
+    """On the CPU: the share of all cores that *others* used while the trials ran."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.start_again()
+
+    def start_again(self) -> None:
+        self._wall_s, self._all_busy_s, self._own_busy_s, self._trials = 0.0, 0.0, 0.0, 0
+
+    @contextmanager
+    def of_trial(self) -> Iterator[None]:
+        wall, busy, own = time.perf_counter(), _busy_s(), self._own_s()
+        yield
+        self._wall_s += time.perf_counter() - wall
+        self._all_busy_s += _busy_s() - busy
+        self._own_busy_s += self._own_s() - own
+        self._trials += 1
+
+    def telemetry(self) -> Telemetry | None:
+        if not self._wall_s:
+            return None
+        cores = os.cpu_count() or 1
+        others = max(0.0, self._all_busy_s - self._own_busy_s) / (self._wall_s * cores)
+        reasons = {"telemetry": "clocks, temperature and power are read from NVIDIA devices only"}
+        return Telemetry(samples=self._trials, other_utilization=others, reasons=reasons)
+
+    def _own_s(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+
+def watch_for(load: Load) -> Watch:
+    """What can be watched where this load runs."""
+    if load.engine == "fake":
+        return Watch()
+    return HostWatch()
+
+
+def _busy_s() -> float:
+    """Seconds that the machine's cores have worked, over all of them, since it started."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    return sum(times[:8]) - idle if len(times) >= 8 else sum(times) - idle

@@ -1,0 +1,108 @@
+"""The verdict on a row: each reason is found when it is there, and not otherwise."""
+
+from dataclasses import replace
+
+import pytest
+
+from farm.records import Effective, Memory, SpeedResult, Telemetry, Trial
+from farm.verdict import Reason, ci_width, judge, widest_ci
+from tests.unit.sweeps import cells
+
+TASK = replace(cells()[0].task, new_tokens=5)
+
+
+def trials(times: list[float], tokens: int = 5) -> tuple[Trial, ...]:
+    return tuple(Trial(i, (0,), t / 10, t / 10, t * 0.9, t, tokens, t * 0.9) for i, t in enumerate(times))
+
+
+def result(times: list[float] | None = None, **changes: object) -> SpeedResult:
+    steady = SpeedResult(trials(times or [1.0] * 10), (0.1,) * 4, Memory(), Effective({}, {}), "p", "cuda_event")
+    return replace(steady, **changes)
+
+
+def reasons(speed: SpeedResult) -> list[Reason]:
+    return [finding.reason for finding in judge(speed, TASK).findings]
+
+
+def test_a_steady_row_is_valid() -> None:
+    verdict = judge(result(), TASK)
+    assert (verdict.is_valid, verdict.word, verdict.worth_another_try) == (True, "valid", False)
+
+
+def test_a_wide_interval_is_noise() -> None:
+    verdict = judge(result([1.0, 1.6, 0.8, 1.5, 0.9, 1.4, 1.0, 1.7, 0.7, 1.2]), TASK)
+    assert verdict.word == "noisy"
+    assert not verdict.is_valid
+    assert verdict.worth_another_try
+    assert "after 10 runs" in verdict.findings[0].evidence
+
+
+def test_one_outlier_of_ten_is_no_noise() -> None:
+    assert reasons(result([1.0] * 9 + [3.0])) == []
+
+
+def test_slow_first_runs_are_a_cold_start() -> None:
+    assert reasons(result([1.6, 1.5] + [1.0, 1.01] * 9)) == [Reason.COLD]
+    assert reasons(result([1.6] + [1.0, 1.01] * 9)) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "throttled"),
+    [
+        ({"hw_thermal_slowdown": 0.10}, True),
+        ({"hw_thermal_slowdown": 0.01}, False),
+        ({"sw_power_cap": 0.4}, False),
+        ({"sw_power_cap": 0.6}, True),
+    ],
+)
+def test_clock_events_throttle(seen: dict[str, float], throttled: bool) -> None:
+    found = reasons(result(telemetry=Telemetry(100, slowdown_reasons=seen)))
+    assert found == ([Reason.THROTTLED] if throttled else [])
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "contended"),
+    [
+        (Telemetry(9, other_processes=1), True),
+        (Telemetry(9, other_processes=0), False),
+        (Telemetry(9, other_utilization=0.5), True),
+        (Telemetry(9, other_utilization=0.05), False),
+        (Telemetry(0), False),
+        (None, False),
+    ],
+)
+def test_others_on_the_device_contend(telemetry: Telemetry | None, contended: bool) -> None:
+    assert reasons(result(telemetry=telemetry)) == ([Reason.CONTENDED] if contended else [])
+
+
+def test_a_short_output_is_suspect_and_not_tried_again() -> None:
+    verdict = judge(result(trials=trials([1.0] * 10, tokens=3)), TASK)
+    assert verdict.word == "short_output"
+    assert verdict.findings[0].evidence == "3 of 5 tokens came out"
+    assert not verdict.worth_another_try
+
+
+def test_launch_bound_says_what_the_figure_is_and_leaves_it_valid() -> None:
+    verdict = judge(result(itl_enqueue_s=(0.099,) * 4), TASK)
+    assert (verdict.word, verdict.is_valid) == ("valid (launch_bound)", True)
+    assert reasons(result(itl_enqueue_s=(0.05,) * 4)) == []
+    assert reasons(result(itl_enqueue_s=(0.099,) * 4, device_clock="perf_counter")) == []
+
+
+def test_a_fallback_kernel_is_suspect() -> None:
+    effective = Effective({}, {}, mismatches=("asked for Marlin, got TorchLinear",))
+    assert judge(result(effective=effective), TASK).word == "fallback_kernel"
+
+
+def test_several_reasons_are_all_told() -> None:
+    speed = result([1.0, 1.6, 0.8, 1.5, 0.9, 1.4, 1.0, 1.7, 0.7, 1.2], itl_enqueue_s=(0.1,) * 4)
+    assert (
+        judge(replace(speed, telemetry=Telemetry(9, other_processes=2)), TASK).word == "noisy+contended (launch_bound)"
+    )
+
+
+def test_widths_by_hand() -> None:
+    assert ci_width([2.0] * 5) == 0.0
+    assert ci_width([1.0]) is None
+    wide = trials([1.0, 2.0] * 5)
+    assert widest_ci(wide) == pytest.approx(1 / 1.5)
