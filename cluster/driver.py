@@ -16,7 +16,8 @@ from cluster.pool import JobId, Pool
 from farm.cells import Cell
 from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running
 from farm.keys import cell_key, load_key
-from farm.plan import LoadGroup, Plan
+from farm.observer import Observer
+from farm.plan import LoadGroup
 from farm.records import Failure, Record, Status
 from farm.store import RunFolder
 from farm.sweep import Sweep
@@ -24,16 +25,6 @@ from farm.timestamps import now
 
 POLL_S = 0.5
 DEATHS_TRIED_AGAIN = (Status.CRASH, Status.HOST_OOM)
-
-
-class Observer:
-    """Told what happens; the terminal's progress view is one. The default looks away."""
-
-    def planned(self, plan: Plan, pool: Pool) -> None: ...
-    def started(self, job: JobId, group: LoadGroup) -> None: ...
-    def event(self, job: JobId, event: Event) -> None: ...
-    def recorded(self, record: Record) -> None: ...
-    def ended(self, job: JobId) -> None: ...
 
 
 @dataclass(slots=True)

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.driver import Driver, Observer
+from cluster.driver import Driver
 from cluster.pool import Pool
 from farm.errors import SweepError
 from farm.expand import expand
 from farm.keys import cell_key
+from farm.observer import Observer
 from farm.plan import Plan, make_plan, predicted_bytes
 from farm.records import Failure, Record, Status
 from farm.store import Manifest, RunFolder
@@ -49,7 +50,7 @@ def run_sweep(
         cells = expand(sweep, pool.device)
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
         plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
-        observer.planned(plan, pool)
+        observer.planned(plan, pool.describe())
         _record_misfits(folder, plan, pool, observer)
         Driver(folder, pool, sweep, observer).run(plan.todo)
         statuses = Counter(record.status.value for record in folder.results())

@@ -5,7 +5,6 @@ It never restarts and its task is never retried: a second try is the driver's de
 
 import faulthandler
 import os
-import sys
 from collections.abc import Iterator
 
 import ray
@@ -19,7 +18,7 @@ class Worker:
 
     def __init__(self) -> None:
         # A segfault leaves its Python stack in the worker's log: the only trace that tells it from a kill.
-        faulthandler.enable(file=sys.__stderr__)
+        faulthandler.enable(file=2)
 
     def run(self, request: GroupRequest) -> Iterator[Event]:
         from jobs.group import run_group  # here, so that the driver's process never imports the measuring side

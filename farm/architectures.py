@@ -59,6 +59,12 @@ KNOWN: dict[str, Architecture] = {
 }
 
 
+# Same matrices as Llama, so the counts hold; a mixture of experts or an ungated feed-forward would be counted wrongly.
+LLAMA_LIKE = frozenset(
+    ("llama", "mistral", "ministral", "qwen2", "qwen3", "phi3", "gemma", "granite", "smollm3", "olmo", "olmo2")
+)
+
+
 def from_config(config: Mapping[str, Any]) -> Architecture:
     """Read a Hugging Face `config.json` of a Llama-family model. Raises KeyError when a field is missing."""
     heads = config["num_attention_heads"]
@@ -76,3 +82,20 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
         rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0),
         norm_eps=config.get("rms_norm_eps", 1e-6),
     )
+
+
+def architecture_of_config(config: Mapping[str, Any]) -> Architecture | None:
+    """The shape of a loaded model's `config.to_dict()`. None, and never an exception, where our counts would be wrong.
+
+    A sliding window shorter than the model's positions bounds the KV cache that is read: not counted here.
+    """
+    try:
+        known = config.get("model_type") in LLAMA_LIKE and not _slides(config)
+        return from_config(config) if known else None
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _slides(config: Mapping[str, Any]) -> bool:
+    window = config.get("sliding_window")
+    return bool(window) and config.get("use_sliding_window", True) and window < config["max_position_embeddings"]

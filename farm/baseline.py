@@ -7,6 +7,7 @@ for. Two records are partners exactly when they measured the same thing but for 
     lookup.baseline_of(cell.load)    # Load(..., quantization='fp16', ...) or None
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,19 +19,23 @@ from farm.records import Record, Status
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The `ok` records of one run by what they measured."""
+    """The `ok` records of one run by what they measured, and the quality tasks that were asked of it, headline first."""
 
     by_cell: dict[str, Record]
     by_load: dict[str, tuple[Record, ...]]
+    quality_tasks: tuple[QualityTask, ...]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Lookup":
-        good = [record for record in records if record.status is Status.OK]
+        everything = list(records)
+        good = [record for record in everything if record.status is Status.OK]
         by_load: dict[str, tuple[Record, ...]] = {}
         for record in good:
             name = load_key(record.cell.load)
             by_load[name] = (*by_load.get(name, ()), record)
-        return cls({cell_key(record.cell): record for record in good}, by_load)
+        tasks = {record.cell.task for record in everything if isinstance(record.cell.task, QualityTask)}
+        by_cell = {cell_key(record.cell): record for record in good}
+        return cls(by_cell, by_load, tuple(sorted(tasks, key=quality_rank)))
 
     def baseline_of(self, load: Load) -> Load | None:
         """The same load in the first of `catalog.BASELINES` that anything was measured with."""
@@ -48,7 +53,18 @@ class Lookup:
             return None
         return self.by_cell.get(cell_key(Cell(cell.load, replace(task, cache_mode="off"))))
 
-    def quality_of(self, load: Load) -> Record | None:
-        """The first quality record of a load, in the records' order."""
-        mates = self.by_load.get(load_key(load), ())
-        return next((mate for mate in mates if isinstance(mate.cell.task, QualityTask)), None)
+    def quality_of(self, load: Load, protocol: str | None = None) -> Record | None:
+        """The load's record of the run's first quality task (of that protocol).
+
+        Only the first: had one precision failed at it, its next best protocol beside the others' first would mislead.
+        """
+        tasks = (task for task in self.quality_tasks if protocol in (None, task.protocol))
+        task = next(tasks, None)
+        return None if task is None else self.by_cell.get(cell_key(Cell(load, task)))
+
+
+def quality_rank(task: QualityTask) -> tuple[int, int, str, str, float, int]:
+    """Sorts the headline first: the token level, which papers print, then small windows; the rest breaks ties."""
+    protocol = catalog.QUALITY_PROTOCOLS.index(task.protocol)
+    text = task.text.name, task.text.sha256 or ""
+    return protocol, task.window_tokens, *text, task.max_tokens or math.inf, -task.agreement_tokens

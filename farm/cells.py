@@ -9,6 +9,8 @@ from typing import Literal
 
 from farm.model_ref import ModelRef
 
+AGREEMENT_TOKENS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -63,13 +65,22 @@ class TextRef:
 
 @dataclass(frozen=True, slots=True)
 class QualityTask:
-    """Perplexity of a text in windows of `window_tokens`; `max_tokens` bounds the text (None: all of it)."""
+    """Perplexity of a text in windows of `window_tokens`; `max_tokens` bounds the text (None: all of it).
+
+    The logits of its first `agreement_tokens` scored tokens are compared with those of the reference (0: not at all).
+    """
 
     protocol: str
     text: TextRef
     window_tokens: int
     max_tokens: int | None
+    agreement_tokens: int = AGREEMENT_TOKENS
     kind: Literal["quality"] = "quality"
+
+    @property
+    def protocol_id(self) -> str:
+        """What a figure must be quoted with: `gptq-2048`."""
+        return f"{self.protocol}-{self.window_tokens}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class Cell:
         head = f"{self.load.model.short} {self.load.quantization} {self.load.engine}"
         task = self.task
         if isinstance(task, QualityTask):
-            return f"{head} | perplexity {task.protocol}-{task.window_tokens} on {task.text.name}"
+            return f"{head} | perplexity {task.protocol_id} on {task.text.name}"
         return (
             f"{head} | cache {task.cache_mode}, {task.context_tokens} in + {task.new_tokens} out, "
             f"batch {task.batch_size}"

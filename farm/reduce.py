@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from farm import catalog, formulas
-from farm.baseline import Lookup
-from farm.cells import Cell, SpeedTask
+from farm.baseline import Lookup, quality_rank
+from farm.cells import Cell, QualityTask, SpeedTask
+from farm.device_rows import energy_figures, roofline_figures, telemetry_figures
 from farm.errors import FarmError
 from farm.records import Record, SpeedResult, Trial
 from farm.row_parts import evidence_of, memory_figures, quality_figures
@@ -69,7 +70,7 @@ def _place(record: Record, models: Sequence[str]) -> tuple[Any, ...]:
     head = (models.index(model_id(record.cell)), load.engine, load.device, precision, task.kind == "quality")
     if isinstance(task, SpeedTask):
         return *head, task.batch_size, task.context_tokens, task.new_tokens, task.cache_mode != "on", record.key
-    return *head, record.key
+    return *head, quality_rank(task), record.key
 
 
 def model_id(cell: Cell) -> str:
@@ -98,6 +99,7 @@ def _identity(record: Record) -> dict[str, Any]:
         "prompt_kinds": "+".join(speed.prompts.kinds) if speed else None,
         "prompt_languages": "+".join(speed.prompts.languages) if speed else None,
         "seed": speed.seed if speed else None,
+        "protocol": task.protocol_id if isinstance(task, QualityTask) else None,
         "status": record.status,
         "reason": " ".join(record.failure.message.split()) if record.failure else None,
     }
@@ -141,6 +143,9 @@ def _cell_row(record: Record, lookup: Lookup) -> CellRow:
         **_speed_figures(record),
         quality=quality_figures(record, lookup),
         evidence=evidence_of(record),
+        roofline=roofline_figures(record),
+        telemetry=telemetry_figures(record.speed.telemetry if record.speed else None),
+        energy=energy_figures(record.speed.energy if record.speed else None),
     )
 
 

@@ -5,10 +5,15 @@ Why apart from `farm.reduce`: what a memory or quality column means is decided h
     memory_figures(record.speed.memory).weights_bytes    # 269_029_440
 """
 
+from dataclasses import replace
+
 from farm import formulas
 from farm.baseline import Lookup
+from farm.cells import QualityTask
 from farm.records import Memory, QualityResult, Record, Status
-from farm.rows import Evidence, MemoryFigures, QualityFigures
+from farm.rows import AgreementFigures, DocumentFigures, Evidence, MemoryFigures, QualityFigures
+
+DOCUMENT_PROTOCOL = "lm-eval"
 
 
 def memory_figures(memory: Memory) -> MemoryFigures:
@@ -26,31 +31,79 @@ def memory_figures(memory: Memory) -> MemoryFigures:
 
 
 def quality_figures(record: Record, lookup: Lookup) -> QualityFigures:
-    """Of the record itself, or of the quality cell that ran on the same load; a failed row claims none."""
-    owner = record if record.quality else lookup.quality_of(record.cell.load)
-    if record.status is not Status.OK or owner is None or owner.quality is None:
+    """A quality row's own figures; on a speed row those of its load's quality cells. A failed row claims none."""
+    if record.status is not Status.OK:
         return QualityFigures()
-    load = lookup.baseline_of(owner.cell.load)
-    baseline = None if load == owner.cell.load else lookup.with_load(owner.cell, load)
-    return _compared(owner.quality, baseline.quality if baseline else None)
+    headline = record if record.quality else lookup.quality_of(record.cell.load)
+    document = record if record.quality else lookup.quality_of(record.cell.load, DOCUMENT_PROTOCOL)
+    figures = _token_figures(headline, lookup)
+    return replace(
+        figures, document=_document_figures(document, lookup), agreement=_agreement_figures(headline, document)
+    )
 
 
-def _compared(quality: QualityResult, baseline: QualityResult | None) -> QualityFigures:
-    # A deleted or edited text file keeps its name: only equal texts compare.
-    if baseline and baseline.text_sha256 != quality.text_sha256:
-        baseline = None
+def _token_figures(owner: Record | None, lookup: Lookup) -> QualityFigures:
+    if owner is None or owner.quality is None:
+        return QualityFigures()
+    quality, baseline = owner.quality, _baseline(owner, lookup)
     own = formulas.perplexity(quality.nll_sum, quality.tokens_scored)
     other = formulas.perplexity(baseline.nll_sum, baseline.tokens_scored) if baseline else None
+    percent = formulas.percent_change(own, other)
     return QualityFigures(
         perplexity=own,
         perplexity_delta=formulas.delta(own, other),
-        perplexity_delta_percent=formulas.percent_change(own, other),
+        perplexity_delta_percent=percent,
+        ppl_within_5_percent=formulas.within_limit(percent),
         bits_per_byte=formulas.bits_per_byte(quality.nll_sum, quality.utf8_bytes),
         word_perplexity=formulas.word_perplexity(quality.nll_sum, quality.words),
         perplexity_protocol=quality.protocol,
         perplexity_text=quality.text,
         perplexity_tokens=quality.tokens_scored,
     )
+
+
+def _document_figures(owner: Record | None, lookup: Lookup) -> DocumentFigures:
+    if owner is None or owner.quality is None or _protocol(owner) != DOCUMENT_PROTOCOL:
+        return DocumentFigures()
+    quality, baseline = owner.quality, _baseline(owner, lookup)
+    own = formulas.word_perplexity(quality.nll_sum, quality.words)
+    other = formulas.word_perplexity(baseline.nll_sum, baseline.words) if baseline else None
+    return DocumentFigures(
+        lm_eval_word_perplexity=own,
+        lm_eval_word_perplexity_delta_percent=formulas.percent_change(own, other),
+        lm_eval_bits_per_byte=formulas.bits_per_byte(quality.nll_sum, quality.utf8_bytes),
+        lm_eval_protocol=quality.protocol,
+        lm_eval_text=quality.text,
+        lm_eval_tokens=quality.tokens_scored,
+    )
+
+
+def _agreement_figures(*owners: Record | None) -> AgreementFigures:
+    """Of the first that compared logits; else the first one's reason why not."""
+    results = [owner.quality for owner in owners if owner is not None and owner.quality is not None]
+    found = next((result for result in results if result.kl_mean is not None), results[0] if results else None)
+    if found is None:
+        return AgreementFigures()
+    return AgreementFigures(
+        kl_mean=found.kl_mean,
+        top1_agreement=found.top1_agreement,
+        agreement_tokens=found.agreement_tokens,
+        agreement_reference=found.reference,
+        agreement_reason=found.reasons.get("kl_mean"),
+    )
+
+
+def _baseline(owner: Record, lookup: Lookup) -> QualityResult | None:
+    """The same task on the baseline; a deleted or edited text file keeps its name, so only equal texts compare."""
+    load = lookup.baseline_of(owner.cell.load)
+    other = None if load == owner.cell.load else lookup.with_load(owner.cell, load)
+    if other is None or other.quality is None or owner.quality is None:
+        return None
+    return other.quality if other.quality.text_sha256 == owner.quality.text_sha256 else None
+
+
+def _protocol(record: Record) -> str | None:
+    return record.cell.task.protocol if isinstance(record.cell.task, QualityTask) else None
 
 
 def evidence_of(record: Record) -> Evidence:

@@ -12,9 +12,10 @@ A group of figures is flattened without a prefix; a `Summary` takes its field's 
 import functools
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from farm.device_rows import EnergyFigures, RooflineFigures, TelemetryFigures
 from farm.records import Status
 from farm.stats import Summary
 
@@ -38,6 +39,7 @@ class Identity:
     prompt_kinds: str | None
     prompt_languages: str | None
     seed: int | None
+    protocol: str | None
     status: Status
     reason: str | None
 
@@ -66,17 +68,46 @@ class MemoryFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentFigures:
+    """The `lm-eval` protocol: per word and per byte of the original pages, so that tokenizers compare, too."""
+
+    lm_eval_word_perplexity: float | None = None
+    lm_eval_word_perplexity_delta_percent: float | None = None
+    lm_eval_bits_per_byte: float | None = None
+    lm_eval_protocol: str | None = None
+    lm_eval_text: str | None = None
+    lm_eval_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementFigures:
+    """Logits against those of the reference (16 bit; on the CPU 32 bit) of the same weights; KL in nats a token."""
+
+    kl_mean: float | None = None
+    top1_agreement: float | None = None
+    agreement_tokens: int | None = None
+    agreement_reference: str | None = None
+    agreement_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QualityFigures:
-    """Perplexity of the same load, and its distance from the baseline's on the same text."""
+    """Token perplexity of the same load, and its distance from the baseline's on the same text.
+
+    On a speed row it is that of the sweep's headline protocol (`gptq` when there is one); on a quality row its own.
+    """
 
     perplexity: float | None = None
     perplexity_delta: float | None = None
     perplexity_delta_percent: float | None = None
+    ppl_within_5_percent: bool | None = None
     bits_per_byte: float | None = None
     word_perplexity: float | None = None
     perplexity_protocol: str | None = None
     perplexity_text: str | None = None
     perplexity_tokens: int | None = None
+    document: DocumentFigures = DocumentFigures()
+    agreement: AgreementFigures = AgreementFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +161,9 @@ class CellRow(Identity):
     memory: MemoryFigures = MemoryFigures()
     quality: QualityFigures = QualityFigures()
     evidence: Evidence = Evidence()
+    roofline: RooflineFigures = field(default_factory=RooflineFigures)
+    telemetry: TelemetryFigures = field(default_factory=TelemetryFigures)
+    energy: EnergyFigures = field(default_factory=EnergyFigures)
 
 
 def columns(row_type: type[Identity]) -> tuple[str, ...]:

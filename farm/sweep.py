@@ -41,6 +41,11 @@ def _yaml_switch(value: Any) -> Any:
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
+def _listed(value: Any) -> Any:
+    """One entry may be written without brackets."""
+    return () if value is None else value if isinstance(value, list | tuple) else (value,)
+
+
 def _valid_model(value: str) -> str:
     try:
         parse_model(value, "model")
@@ -52,9 +57,7 @@ def _valid_model(value: str) -> str:
 ModelName = Annotated[str, AfterValidator(_valid_model)]
 Quantization = Annotated[str, AfterValidator(_one_of("quantization", catalog.PRECISIONS))]
 Engine = Annotated[str, AfterValidator(_one_of("engine", catalog.ENGINES))]
-CacheMode = Annotated[
-    str, BeforeValidator(_yaml_switch), AfterValidator(_one_of("cache mode", catalog.CACHE_MODES))
-]
+CacheMode = Annotated[str, BeforeValidator(_yaml_switch), AfterValidator(_one_of("cache mode", catalog.CACHE_MODES))]
 PromptKind = Annotated[str, AfterValidator(_one_of("prompt kind", catalog.PROMPT_KINDS))]
 Language = Annotated[str, AfterValidator(_one_of("language", catalog.LANGUAGES))]
 Device = Annotated[str, AfterValidator(_one_of("device", catalog.DEVICES))]
@@ -76,12 +79,16 @@ class Prompts(_Strict):
 
 
 class Quality(_Strict):
-    """Perplexity once per model and quantization. `text`: demo, wikitext-2, or the path of a text file."""
+    """Perplexity once per model and quantization. `text`: demo, wikitext-2, or the path of a text file.
+
+    `agreement_tokens`: how many to compare the 16-bit model's logits on; unset: 4096 in the first entry, 0 in others.
+    """
 
     protocol: Protocol = "gptq"
     text: str = "wikitext-2"
     window_tokens: int = Field(2048, ge=2)
     max_tokens: int | None = Field(None, ge=2)
+    agreement_tokens: int | None = Field(None, ge=0)
 
 
 class Limits(_Strict):
@@ -150,7 +157,7 @@ class Sweep(_Strict):
     ci_target: float = Field(0.05, gt=0, le=1)
     max_reruns: int = Field(1, ge=0, le=10)
     seed: int = Field(42, ge=0)
-    quality: Quality | None = None
+    quality: Annotated[tuple[Quality, ...], BeforeValidator(_listed)] = ()
     device: Device = "auto"
     gpus_per_group: int = Field(1, ge=1, le=64)
     interleave: int = Field(4, ge=1, le=64)

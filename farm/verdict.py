@@ -121,7 +121,7 @@ def _cold(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     excess = min(first) - median(rest)
     if excess <= COLD_EXCESS * median(rest) or excess <= COLD_MADS * 1.4826 * mad(rest):
         return None
-    return Finding(Reason.COLD, f"the first two runs were at least {excess / median(rest):.0%} slower than the later half")
+    return Finding(Reason.COLD, f"the first two runs took {excess / median(rest):.0%} longer than the later half")
 
 
 def _throttled(speed: SpeedResult, task: SpeedTask) -> Finding | None:

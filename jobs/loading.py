@@ -6,12 +6,17 @@ that what the model takes is counted.
     engine = load_engine(cell.load, cache=None, seed=0)
 """
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from farm.architectures import Architecture, architecture_of_config
+from farm.catalog import PRECISIONS, REFERENCES
 from farm.cells import Load
 from farm.errors import ModelUnavailable
-from jobs.engines.base import Engine
+from jobs.effective import Request
+from jobs.engines.base import Engine, Reference
 from jobs.engines.eager import EagerEngine
 from jobs.memory import meter_for, release_unused
 from jobs.models.sources import Located, locate
@@ -28,7 +33,33 @@ def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     model = backend.load(load.quantization, located, load, seed)
     tokenizer = load_tokenizer(located, load)
     release_unused(load.device)
-    return EagerEngine(model.eval(), tokenizer, stopwatch_for(load.device), meter)
+    dtype = backend.dtype(load.quantization, load.device)
+    request = Request(load.quantization, backend.linear_class, dtype)
+    reference = reference_of(load, located, cache, seed)
+    return EagerEngine(model.eval(), tokenizer, stopwatch_for(load.device), meter, request, reference)
+
+
+def reference_of(load: Load, located: Located, cache: Path | None, seed: int) -> Reference:
+    """The same weights in the reference precision: opened on demand, sized before it is opened."""
+    name = REFERENCES[load.device]
+    if load.quantization == name:
+        return Reference(name, load.device)
+    other = replace(load, quantization=name, engine="eager")
+    return Reference(name, load.device, lambda: load_engine(other, cache, seed), _weights_bytes(located, name))
+
+
+def _weights_bytes(located: Located, quantization: str) -> int | None:
+    """None where the shape is not known: then only trying can tell whether it fits."""
+    precision = PRECISIONS[quantization]
+    architecture = located.random or _architecture_in(Path(located.name_or_path))
+    return int(architecture.weight_bytes(precision.linear_bits, precision.other_bits)) if architecture else None
+
+
+def _architecture_in(folder: Path) -> Architecture | None:
+    try:
+        return architecture_of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 def load_tokenizer(located: Located, load: Load) -> Tokenizer:

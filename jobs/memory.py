@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
@@ -112,6 +113,13 @@ def release_unused(device: str) -> None:
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
+
+
+def free_bytes(device: str) -> int:
+    """What a model could still take: of all visible GPUs together, or of the host."""
+    if device == "cuda":
+        return sum(torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count()))
+    return int(psutil.virtual_memory().available)
 
 
 def model_bytes(model: nn.Module) -> int:

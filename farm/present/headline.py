@@ -54,12 +54,16 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Which precision and which cells (short keys) the figures come from."""
+    """Which precision and which cells (short keys) the figures come from.
+
+    With several perplexity protocols in the sweep, the first of `catalog.QUALITY_PROTOCOLS` is the headline.
+    """
 
     quantization: str | None = None
     speed: str | None = None
     quality: str | None = None
     text: str | None = None
+    protocol: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def headline_of(rows: Sequence[CellRow], report_key: str) -> Headline:
         speed=speed.key if speed else None,
         quality=quality.key if quality else None,
         text=quality.quality.perplexity_text if quality else None,
+        protocol=quality.protocol if quality else None,
     )
     return Headline(figures, _reasons(figures, speed, quality, own[0]), _intervals(speed), sources)
 

@@ -4,6 +4,7 @@ On a terminal one bar is redrawn in place; elsewhere (a log, CI) each finished p
 """
 
 import time
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from farm.cells import Cell
 from farm.events import Event, Loaded, Loading, Running
 from farm.formulas import decode_tok_s, perplexity
-from farm.plan import Plan
+from farm.keys import cell_key
+from farm.observer import Observer
+from farm.plan import LoadGroup, Plan
 from farm.records import Record, Status
 from farm.stats import median
 
 COLOURS = {Status.OK: "green", Status.OOM: "yellow", Status.UNSUPPORTED: "yellow", Status.PREDICTED_OOM: "yellow"}
 
 
-class TerminalProgress:
-    """An observer of the driver (see cluster.driver.Observer). Use as a context manager around the run."""
+class TerminalProgress(Observer):
+    """Use as a context manager around the run."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
@@ -35,8 +38,8 @@ class TerminalProgress:
             disable=not self.console.is_terminal,
         )
         self._whole: TaskID | None = None
-        self._tasks: dict[Any, TaskID] = {}
-        self._labels: dict[Any, str] = {}
+        self._tasks: dict[Hashable, TaskID] = {}
+        self._labels: dict[Hashable, str] = {}
         self._cells: dict[str, Cell] = {}
         self._began = time.monotonic()
 
@@ -47,21 +50,19 @@ class TerminalProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def planned(self, plan: Plan, pool: Any) -> None:
-        self.console.print(f"[bold]{pool.describe()}[/]")
+    def planned(self, plan: Plan, pool: str) -> None:
+        self.console.print(f"[bold]{pool}[/]")
         kept = f", {len(plan.kept)} kept from before" if plan.kept else ""
         misfits = f", {len(plan.misfits)} predicted not to fit" if plan.misfits else ""
         self.console.print(f"{plan.todo_cells} cells to measure in {len(plan.todo)} load groups{kept}{misfits}")
         self._whole = self._bar.add_task("[bold]sweep[/]", total=plan.todo_cells, note="")
 
-    def started(self, job: Any, group: Any) -> None:
-        from farm.keys import cell_key
-
+    def started(self, job: Hashable, group: LoadGroup) -> None:
         self._cells |= {cell_key(cell): cell for cell in group.cells}
         self._labels[job] = f"{group.load.model.short} {group.load.quantization} {group.load.engine}"
         self._tasks[job] = self._bar.add_task(self._labels[job], total=None, note="starting")
 
-    def event(self, job: Any, event: Event) -> None:
+    def event(self, job: Hashable, event: Event) -> None:
         task = self._tasks[job]
         match event:
             case Loading():
@@ -81,7 +82,7 @@ class TerminalProgress:
             highlight=False,
         )
 
-    def ended(self, job: Any) -> None:
+    def ended(self, job: Hashable) -> None:
         task = self._tasks.pop(job, None)
         if task is not None:
             self._bar.remove_task(task)

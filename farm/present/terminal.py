@@ -121,6 +121,6 @@ def _print_failures(rows: Iterable[CellRow], console: Console) -> None:
 
 def _name(row: CellRow) -> str:
     if row.kind == "quality":
-        return f"{row.model} {short_title_of(row.quantization)} perplexity"
+        return f"{row.model} {short_title_of(row.quantization)} perplexity {row.protocol}"
     task = f"cache {row.cache_mode}, {row.context_tokens} tokens, batch {row.batch_size}"
     return f"{row.model} {short_title_of(row.quantization)} {task}"

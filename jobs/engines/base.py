@@ -8,7 +8,8 @@ One generation is: `prefill()` (the one forward over the prompt), `first_token()
 `Stopwatch.synchronize()`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from farm.records import Effective, Memory
@@ -20,8 +21,8 @@ TokenIds = Sequence[Sequence[int]]  # [batch][tokens], a rectangle
 class Stopwatch(Protocol):
     """Host and device time. `mark()` is ordered with the enqueued work; `now()` is the host's clock, in seconds."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     def now(self) -> float: ...
     def synchronize(self) -> None: ...
     def mark(self) -> Any: ...
@@ -50,19 +51,43 @@ class Generation(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The model of the same weights that logits are compared with. `open` is None when this one is it."""
+
+    name: str
+    device: str
+    open: "Callable[[], Engine] | None" = None
+    needed_bytes: int | None = None
+
+
 class Engine(Protocol):
     """A loaded model. Everything here may raise `farm.errors.Unsupported` for a configuration it cannot run."""
 
-    tokenizer: Tokenizer
-    stopwatch: Stopwatch
-    meter: MemoryMeter
-    weights_bytes: int
-    max_positions: int
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def stopwatch(self) -> Stopwatch: ...
+    @property
+    def meter(self) -> MemoryMeter: ...
+    @property
+    def weights_bytes(self) -> int: ...
+    @property
+    def max_positions(self) -> int: ...
+    @property
+    def reference(self) -> Reference | None: ...
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> Generation: ...
 
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
-        """Negative log-likelihood in nats of every token given those before it: [batch][tokens - 1], in float32."""
+        """Negative log-likelihood in nats of every token given those before it: [batch][tokens - 1], in float32.
+
+        The last token is only a target: `max_positions + 1` tokens are allowed.
+        """
+        ...
+
+    def logits(self, token_ids: TokenIds) -> Any:
+        """Of the token after each one given, as a tensor on the model's device: [batch, tokens, vocabulary]."""
         ...
 
     def effective(self, cache_mode: str | None) -> Effective: ...

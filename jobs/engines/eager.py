@@ -9,17 +9,16 @@ path is still bound by the host, which launches hundreds of small kernels a toke
     generation.prefill(); generation.first_token(); generation.decode_step()
 """
 
-from collections import Counter
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
 from farm.catalog import CACHE_MODES
 from farm.errors import Unsupported, unknown
 from farm.records import Effective
-from jobs.engines.base import MemoryMeter, Stopwatch, TokenIds
+from jobs.effective import Request, linear_classes, mismatches, parameter_dtypes
+from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
 from jobs.memory import bytes_of_storages, model_bytes
 from jobs.prompts import Tokenizer
 
@@ -106,8 +105,18 @@ class EagerGeneration:
 class EagerEngine:
     """A transformers model, run eagerly."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, stopwatch: Stopwatch, meter: MemoryMeter) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        stopwatch: Stopwatch,
+        meter: MemoryMeter,
+        request: Request | None = None,
+        reference: Reference | None = None,
+    ) -> None:
         self.model = model
+        self.reference = reference
+        self.request = request
         self.tokenizer = tokenizer
         self.stopwatch = stopwatch
         self.meter = meter
@@ -124,19 +133,41 @@ class EagerEngine:
 
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        logits = self.logits([row[:-1] for row in token_ids])
+        targets = torch.tensor([row[1:] for row in token_ids], dtype=torch.long, device=logits.device)
+        nll: list[list[float]] = nll_in_slices(logits, targets).tolist()
+        return nll
+
+    @torch.inference_mode()
+    def logits(self, token_ids: TokenIds) -> torch.Tensor:
         self._check_length(len(token_ids[0]))
         ids = torch.tensor(token_ids, dtype=torch.long, device=self.model.device)
-        logits = self.model(input_ids=ids, use_cache=False).logits
-        nll: list[list[float]] = nll_in_slices(logits[:, :-1], ids[:, 1:]).tolist()
-        return nll
+        logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
+        return logits
 
     def effective(self, cache_mode: str | None) -> Effective:
         """Read off the model itself; the cache class is known after a generation in that mode."""
         return Effective(
-            linear_classes=_linear_classes(self.model),
-            parameter_dtypes=_parameter_dtypes(self.model),
+            linear_classes=linear_classes(self.model),
+            parameter_dtypes=parameter_dtypes(self.model),
             attention=getattr(self.model.config, "_attn_implementation", None),
             cache_class=self._cache_classes.get(cache_mode or ""),
+            compute_dtype=str(self.request.dtype).removeprefix("torch.") if self.request else None,
+            mismatches=mismatches(self.model, self.request) if self.request else (),
+        )
+
+    @torch.inference_mode()
+    def generate(self, token_ids: TokenIds, new_tokens: int) -> None:
+        """The library's own greedy loop over the same prompts, as a cross-check of ours."""
+        ids = torch.tensor(token_ids, dtype=torch.long, device=self.model.device)
+        generate: Any = self.model.generate
+        generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
         )
 
     def _check_length(self, tokens: int) -> None:
@@ -163,20 +194,3 @@ def _required_cache(output: Any) -> Any:
     if output.past_key_values is None:
         raise Unsupported("the model returns no key/value cache; measure it with cache mode off")
     return output.past_key_values
-
-
-def _linear_classes(model: nn.Module) -> dict[str, int]:
-    return dict(Counter(type(module).__name__ for module in model.modules() if _is_linear(module)))
-
-
-def _is_linear(module: nn.Module) -> bool:
-    """By its interface, since quantized layers need not derive from nn.Linear; Conv1D is GPT-2's name for one."""
-    return (hasattr(module, "in_features") and hasattr(module, "out_features")) or type(module).__name__ == "Conv1D"
-
-
-def _parameter_dtypes(model: nn.Module) -> dict[str, int]:
-    """Elements by dtype; 4-bit weights are packed, two in an element of uint8."""
-    count: Counter[str] = Counter()
-    for parameter in model.parameters():
-        count[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
-    return dict(count)

@@ -15,11 +15,12 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 from farm.errors import SweepError, Unsupported, unknown
 from farm.records import Effective, Memory
-from jobs.engines.base import TokenIds
+from jobs.engines.base import Reference, TokenIds
 from jobs.prompts import ByteTokenizer
 
 PREFILL_S_PER_TOKEN = 1e-4
@@ -190,6 +191,7 @@ class FakeEngine:
 
     weights_bytes = WEIGHTS_BYTES
     max_positions = 1_000_000
+    reference: Reference | None = None
 
     def __init__(self, script: Script, attempt: int = 1) -> None:
         self.script = script
@@ -214,6 +216,12 @@ class FakeEngine:
 
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
         return [[2.0] * (len(row) - 1) for row in token_ids]
+
+    def logits(self, token_ids: TokenIds) -> Any:
+        """It expects every byte to be followed by the next higher one."""
+        import torch
+
+        return torch.nn.functional.one_hot((torch.tensor(token_ids) + 1) % 256, 256).float()
 
     def effective(self, cache_mode: str | None) -> Effective:
         return Effective({"FakeLinear": 1}, {"fake": 1}, "fake", "FakeCache" if cache_mode == "on" else None)

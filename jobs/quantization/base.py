@@ -34,9 +34,13 @@ _NAMED_KEYS = 3  # a broken checkpoint may lack hundreds of tensors: three tell 
 
 
 class Backend(Protocol):
-    """Loads models in the precisions it names. `why_not` is cheap and never raises."""
+    """Loads models in the precisions it names. `why_not` is cheap and never raises.
+
+    `linear_class` is what each linear layer but the head must turn out to be; anything else is told in the row.
+    """
 
     names: tuple[str, ...]
+    linear_class: str
 
     def why_not(self, name: str, device: str) -> str | None:
         """One sentence when it cannot run here, None when it can."""

@@ -27,6 +27,7 @@ class NormalFloat4:
     """`Linear4bit` in place of the linear layers; the head stays as it is."""
 
     names: tuple[str, ...] = ("nf4",)
+    linear_class = "Linear4bit"
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_PASCAL)

@@ -28,6 +28,7 @@ class Int8:
     """`Linear8bitLt` in place of the linear layers; the head stays as it is."""
 
     names: tuple[str, ...] = ("int8",)
+    linear_class = "Linear8bitLt"
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_TURING)

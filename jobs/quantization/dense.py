@@ -25,6 +25,7 @@ class Dense:
     """Plain `nn.Linear` layers in one dtype."""
 
     names: tuple[str, ...] = tuple(_DTYPES)
+    linear_class = "Linear"
 
     def why_not(self, name: str, device: str) -> str | None:
         return why_not_here(device)

@@ -39,9 +39,9 @@ def speed_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
 
 
 def quality_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
-    """One panel for each model, engine and device that a perplexity was asked of."""
+    """One panel for each model, engine, device and protocol that a perplexity was asked of."""
     quality = [row for row in rows if row.kind == "quality"]
-    groups = _grouped(quality, lambda row: (row.model_id, row.engine, row.device))
+    groups = _grouped(quality, lambda row: (row.model_id, row.engine, row.device, row.protocol))
     return tuple(Panel(_title(group[0], quality), group) for group in groups)
 
 
@@ -85,5 +85,7 @@ def _title(row: CellRow, among: Sequence[CellRow]) -> str:
     """The model, and what else tells this panel from the others."""
     several_engines = len({other.engine for other in among}) > 1
     several_devices = len({other.device for other in among}) > 1
+    several_protocols = len({other.protocol for other in among}) > 1
     extra = [row.engine] * several_engines + [row.device] * several_devices
-    return ", ".join([row.model, *extra])
+    protocol = [row.protocol or ""] * several_protocols
+    return ", ".join([row.model, *extra, *protocol])

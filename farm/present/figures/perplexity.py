@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from farm.formulas import PPL_LIMIT_PERCENT
 from farm.present import theme
 from farm.present.figures.panels import Panel, devices, grid, place, quality_panels
 from farm.rows import CellRow
 
 TITLE = "Perplexity against the baseline precision"
-LIMIT_PERCENT = 5.0
+LIMIT_PERCENT = PPL_LIMIT_PERCENT
 
 
 def ppl_degradation(rows: Sequence[CellRow]) -> go.Figure:

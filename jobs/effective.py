@@ -1,0 +1,68 @@
+"""What was asked of a load and what is really there, read off the model: the difference is the row's evidence.
+
+Why: a library may fall back without a word (a layer that cannot be quantized stays dense, a kernel is replaced, a dtype
+is widened), and the figure that follows is of something else than its label.
+
+    mismatches(model, Request("int8", "Linear8bitLt", torch.float16))    # ('3 of 210 linear layers are Linear ...',)
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a backend promises for a quantization: the class of every linear layer but the head, and the dtype."""
+
+    quantization: str
+    linear_class: str
+    dtype: torch.dtype
+
+
+def linear_classes(model: nn.Module) -> dict[str, int]:
+    """How many layers of each linear class the model holds, the head included."""
+    return dict(Counter(type(module).__name__ for module in model.modules() if is_linear(module)))
+
+
+def is_linear(module: nn.Module) -> bool:
+    """By its interface, since quantized layers need not derive from nn.Linear; Conv1D is GPT-2's name for one."""
+    return (hasattr(module, "in_features") and hasattr(module, "out_features")) or type(module).__name__ == "Conv1D"
+
+
+def parameter_dtypes(model: nn.Module) -> dict[str, int]:
+    """Elements by dtype; 4-bit weights are packed, two in an element of uint8."""
+    count: Counter[str] = Counter()
+    for parameter in model.parameters():
+        count[_name(parameter.dtype)] += parameter.numel()
+    return dict(count)
+
+
+def mismatches(model: Any, request: Request) -> tuple[str, ...]:
+    """Where the model is not what was requested; empty when it is."""
+    return tuple(found for found in (_wrong_layers(model, request), _wrong_dtype(model, request)) if found)
+
+
+def _wrong_layers(model: Any, request: Request) -> str | None:
+    head = model.get_output_embeddings()
+    layers = [type(m).__name__ for m in model.modules() if is_linear(m) and m is not head]
+    wrong = Counter(name for name in layers if name != request.linear_class)
+    if not wrong:
+        return None
+    found = ", ".join(f"{count} {name}" for name, count in sorted(wrong.items()))
+    return f"asked {request.quantization} for {request.linear_class} layers, found {found} of {len(layers)}"
+
+
+def _wrong_dtype(model: Any, request: Request) -> str | None:
+    """Of the embeddings: no backend quantizes them, so their dtype is that of everything left dense."""
+    found = model.get_input_embeddings().weight.dtype
+    if found == request.dtype:
+        return None
+    return f"asked {request.quantization} for {_name(request.dtype)} beside the linear layers, found {_name(found)}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
