@@ -128,7 +128,7 @@ def _report(path: Path, images: bool) -> None:
 
     folder = RunFolder(path)
     records = folder.results()
-    console = Console()
+    console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
     outputs = write_outputs(records, folder.path, images, folder.manifest().sweep.name, allow_fake=True)
     for warning in outputs.warnings:

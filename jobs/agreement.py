@@ -65,9 +65,7 @@ def _compared(engine: Engine, reference: Reference, windows: Sequence[Window]) -
     tokens = sum(window.scored for window in windows)
     kl_mean = math.fsum(kl for kl, _ in pairs) / tokens
     if not math.isfinite(kl_mean):
-        return _none(
-            reference, f"the divergence is not finite: this model or {reference.name} overflows"
-        )
+        return _none(reference, f"the divergence is not finite: this model or {reference.name} overflows")
     return Agreement(kl_mean, sum(same for _, same in pairs) / tokens, tokens, reference.name)
 
 

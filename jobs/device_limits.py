@@ -124,7 +124,7 @@ def _gemm_rate(device: str, side: int, dtype: torch.dtype, setup: _Setup) -> flo
 def _gemm_dtype(device: str) -> torch.dtype:
     if device == "cpu":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16  # Ampere brought it
 
 
 def _free_bytes(device: str) -> int:

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.cells import Cell, QualityTask, SpeedTask
+from farm.architectures import Architecture
+from farm.cells import Cell, Load, QualityTask, SpeedTask
+from farm.device_facts import DeviceLimits
 from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
 from farm.records import Environment, Memory, QualityResult, Record, Status
 from farm.timestamps import now
@@ -36,8 +38,9 @@ def run_group(request: GroupRequest) -> Iterator[Event]:
     """Measure every cell of the request. Ends with Ended; `poisoned` when cells are left for a fresh process."""
     yield Loading(os.getpid(), platform.node())
     desk = _Desk(request, now())
-    began = time.perf_counter()
     try:
+        desk.limits = _device_limits(request.load)
+        began = time.perf_counter()
         engine = open_engine(request)
     except Exception as error:
         yield from desk.fail_all(error)
@@ -67,6 +70,15 @@ def _imports_out_of_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
+def _device_limits(load: Load) -> DeviceLimits | None:
+    """The roof of this device, now; measured before the model takes its memory. The fake engine has no device."""
+    if load.engine == "fake":
+        return None
+    from jobs.device_limits import measure_limits  # imports torch
+
+    return measure_limits(load.device)
+
+
 @dataclass(slots=True)
 class _Desk:
     """Writes the records of one group: what all of them share is kept here."""
@@ -76,12 +88,15 @@ class _Desk:
     load_s: float | None = None
     load_memory: Memory | None = None
     environment: Environment | None = None
+    limits: DeviceLimits | None = None
+    architecture: Architecture | None = None
     prompts: dict[tuple[object, ...], tuple[Prompt, ...]] = field(default_factory=dict)
 
     def loaded(self, engine: Engine, load_s: float) -> None:
         self.load_s = load_s
         self.load_memory = engine.meter.read()
         self.environment = read_environment(self.request.load.device)
+        self.architecture = engine.architecture
 
     def record(self, key: str, cell: Cell, status: Status = Status.OK, **parts: Any) -> Record:
         started, self.started_at = self.started_at, now()
@@ -95,6 +110,8 @@ class _Desk:
             environment=self.environment,
             load_s=self.load_s,
             load_memory=self.load_memory,
+            limits=self.limits,
+            architecture=self.architecture,
             **parts,
         )
 

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from farm.cells import SpeedTask
 from farm.errors import Unsupported
@@ -84,7 +85,9 @@ class SpeedRun:
             self.trials, self._warmups_done = [], 0
             self.watch.start_again()
             return
-        self._finished, self.is_complete = result, True
+        begin = partial(self._begin, self._prompt_indexes(0))
+        energy = self.watch.energy(self.engine, begin, self.task, self.trials)
+        self._finished, self.is_complete = replace(result, energy=energy), True
 
     def _observe(self) -> SpeedResult:
         """The trials, with the per-token gaps, the memory and the cross-check from more, untimed passes."""

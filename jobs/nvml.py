@@ -93,7 +93,7 @@ def open_gpu(device: str) -> Found:
         return Found(None, f"no NVML on the {device.upper()}")
     uuids = _cuda_uuids()
     if len(uuids) != 1:
-        return Found(None, f"telemetry watches one GPU a worker, this one has {len(uuids)}")
+        return Found(None, f"telemetry watches one GPU a worker; torch shows the UUIDs of {len(uuids)} here")
     return gpu_by_uuid(uuids[0])
 
 
@@ -113,7 +113,7 @@ def _cuda_uuids() -> list[str]:
     import torch
 
     devices = (torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count()))
-    return [str(device.uuid) for device in devices]
+    return [str(device.uuid) for device in devices if hasattr(device, "uuid")]
 
 
 def _told(read: Callable[[], Any]) -> Any:

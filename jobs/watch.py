@@ -5,13 +5,18 @@ Why around and not inside: nothing here runs between a trial's first and last cl
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
 
-from farm.cells import Load
-from farm.records import Telemetry
+from farm.cells import Load, SpeedTask
+from farm.device_facts import Energy, Telemetry
+from farm.records import Trial
+from jobs.energy import measure_energy
+from jobs.engines.base import Engine, Generation
+from jobs.nvml import Found, open_gpu
+from jobs.telemetry import Sampler
 
 
 class Watch:
@@ -27,6 +32,38 @@ class Watch:
 
     def telemetry(self) -> Telemetry | None:
         return None
+
+    def energy(
+        self, engine: Engine, begin: Callable[[], Generation], task: SpeedTask, trials: Sequence[Trial]
+    ) -> Energy | None:
+        """Joules by phase, from windows of their own after the trials."""
+        return None
+
+
+class GpuWatch(Watch):
+    """On a GPU: clocks, heat, power and slowdowns during the trials; who else is on it; energy afterwards."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self.start_again()
+
+    def start_again(self) -> None:
+        self._sampler = Sampler(self._found)
+
+    @contextmanager
+    def of_trial(self) -> Iterator[None]:
+        with self._sampler:
+            yield
+
+    def telemetry(self) -> Telemetry | None:
+        """Called with the device synchronized and nothing of ours on it: what is busy now is somebody else."""
+        self._sampler.watch_idle()
+        return self._sampler.telemetry()
+
+    def energy(
+        self, engine: Engine, begin: Callable[[], Generation], task: SpeedTask, trials: Sequence[Trial]
+    ) -> Energy | None:
+        return measure_energy(engine, begin, task, trials, self._found)
 
 
 class HostWatch(Watch):
@@ -65,7 +102,7 @@ def watch_for(load: Load) -> Watch:
     """What can be watched where this load runs."""
     if load.engine == "fake":
         return Watch()
-    return HostWatch()
+    return GpuWatch(open_gpu(load.device)) if load.device == "cuda" else HostWatch()
 
 
 def _busy_s() -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from farm.architectures import Architecture
 from farm.records import Effective, Memory
 from jobs.prompts import Tokenizer
 
@@ -74,6 +75,11 @@ class Engine(Protocol):
     def weights_bytes(self) -> int: ...
     @property
     def max_positions(self) -> int: ...
+    @property
+    def architecture(self) -> Architecture | None:
+        """The model's shape, for the roofline; None when it is none that the farm knows."""
+        ...
+
     @property
     def reference(self) -> Reference | None: ...
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from farm.architectures import architecture_of_config
 from farm.catalog import CACHE_MODES
 from farm.errors import Unsupported, unknown
 from farm.records import Effective
@@ -122,6 +123,7 @@ class EagerEngine:
         self.meter = meter
         self.weights_bytes = model_bytes(model)
         self.max_positions: int = getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT
+        self.architecture = architecture_of_config(model.config.to_dict())
         self._cache_classes: dict[str, str] = {}
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> EagerGeneration:

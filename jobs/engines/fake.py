@@ -191,6 +191,7 @@ class FakeEngine:
 
     weights_bytes = WEIGHTS_BYTES
     max_positions = 1_000_000
+    architecture = None
     reference: Reference | None = None
 
     def __init__(self, script: Script, attempt: int = 1) -> None:

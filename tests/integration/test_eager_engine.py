@@ -156,7 +156,7 @@ def test_what_does_not_fit_the_positions_is_unsupported(model: LlamaForCausalLM)
     with pytest.raises(Unsupported, match="128 positions"):
         engine.begin(prompts(1, 100), "on", 29)
     with pytest.raises(Unsupported, match="128 positions"):
-        engine.token_nll(prompts(1, 129))
+        engine.token_nll(prompts(1, 130))  # 129 are fed: the last one is only a target
     with pytest.raises(Unsupported, match="cache mode"):
         engine.begin(prompts(1), "maybe", 4)
 

@@ -1,8 +1,8 @@
 """Quality against something independent: plain transformers, formulas on small numbers, and the same model twice."""
 
 import math
+import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +10,15 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from farm.cells import Load, QualityTask, TextRef
+from farm.expand import demo_text
 from farm.model_ref import parse_model
-from jobs import agreement
-from jobs.agreement import measure_agreement, why_no_room
-from jobs.corpus import QualityError
+from jobs.agreement import measure_agreement
 from jobs.engines.base import Reference
 from jobs.engines.eager import EagerEngine
 from jobs.loading import load_engine
 from jobs.logits import compare_logits
 from jobs.memory import meter_for
 from jobs.prompts import ByteTokenizer
-from jobs.protocols import sample_of
 from jobs.quality import measure_quality, nll_sum
 from jobs.stopwatch import stopwatch_for
 from jobs.windows import cut_windows, rolling_windows
@@ -79,8 +77,6 @@ def rolling_by_transformers(model: Any, ids: list[int], prefix: int, maximum: in
 def test_gptq_equals_plain_transformers(engine: EagerEngine) -> None:
     task = QualityTask("gptq", DEMO, window_tokens=32, max_tokens=700)
     result = measure_quality(engine, task)
-    from farm.expand import demo_text
-
     ids = torch.tensor(engine.tokenizer.encode(demo_text(), add_special_tokens=False)[:700])
     expected = gptq_by_transformers(engine.model, ids, 32)
     assert result.tokens_scored == 21 * 31
@@ -175,8 +171,7 @@ def test_nothing_to_compare_with_has_its_reason(given: Reference | None, tokens:
     result = measure_quality(tiny(0, given), QualityTask("gptq", DEMO, 32, 320, agreement_tokens=tokens))
     assert result.nll_sum > 0
     assert (result.kl_mean, result.top1_agreement, result.agreement_tokens) == (None, None, None)
-    pytest.raises(AssertionError, match=reason) if False else None
-    assert __import__("re").search(reason, result.reasons["kl_mean"])
+    assert re.search(reason, result.reasons["kl_mean"])
 
 
 def _out_of_memory() -> EagerEngine:
@@ -197,3 +192,35 @@ def test_logits_that_overflow_give_a_reason() -> None:
         broken.model.lm_head.weight.fill_(math.inf)  # type: ignore[union-attr]
     found = measure_agreement(tiny(0, Reference("fp16", "cpu", lambda: broken)), cut_windows(range(1, 33), 32), 31)
     assert found.kl_mean is None and "not finite" in found.reasons["kl_mean"]
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Any:
+    return load_engine(SMOLLM2, None, seed=0)
+
+
+@pytest.mark.real_model
+def test_gptq_of_a_true_model_equals_plain_transformers(smollm2: EagerEngine) -> None:
+    alone, together = (
+        measure_quality(smollm2, QualityTask("gptq", DEMO, window_tokens=256, max_tokens=1024), max_batch=size)
+        for size in (1, 4)
+    )
+    ids = torch.tensor(smollm2.tokenizer.encode(demo_text(), add_special_tokens=False)[:1024])
+    expected = gptq_by_transformers(smollm2.model, ids, 256)
+    assert alone.tokens_scored == 4 * 255
+    assert alone.nll_sum / alone.tokens_scored == pytest.approx(expected, rel=1e-5)
+    assert together.nll_sum == pytest.approx(alone.nll_sum, rel=1e-5)
+    assert alone.reasons == {"kl_mean": "this is the reference"}
+
+
+@pytest.mark.real_model
+def test_quantization_moves_the_logits_of_a_true_model() -> None:
+    task = QualityTask("gptq", DEMO, window_tokens=256, max_tokens=512, agreement_tokens=300)
+    results = [measure_quality(load_engine(replace(SMOLLM2, quantization=q), None, 0), task) for q in ("int8", "nf4")]
+    int8, nf4 = results
+    assert {result.reference for result in results} == {"fp32"}
+    assert {result.agreement_tokens for result in results} == {300}
+    assert int8.kl_mean is not None and nf4.kl_mean is not None
+    assert 0.0001 < int8.kl_mean < nf4.kl_mean < 1
+    assert int8.top1_agreement is not None and nf4.top1_agreement is not None
+    assert 1 > int8.top1_agreement > nf4.top1_agreement > 0.5

@@ -212,8 +212,8 @@ def test_lm_eval_scores_every_token_of_each_page_after_the_prefix() -> None:
     first, second = sample.windows
     # The tokenizer adds BOS by itself, the protocol puts it in front of that: so does the harness.
     assert first.tokens[:2] == second.tokens[:2] == (0, 0)
-    assert tokenizer.decode(first.tokens) == " = Alpha = \nIt cost 3,000 .\n== Part ==\nmore"
-    assert tokenizer.decode(second.tokens) == " = Beta = \nend"
+    assert tokenizer.decode(first.tokens) == " = Alpha =\n\nIt cost 3,000 .\n== Part ==\nmore"
+    assert tokenizer.decode(second.tokens) == " = Beta =\nend"
     assert sample.tokens == len(first.tokens) + len(second.tokens) - 2
 
 
