@@ -19,7 +19,7 @@ from farm.records import Record, Status
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The `ok` records of one run by what they measured, and the quality tasks that were asked of it, headline first."""
+    """The `ok` records of one run by what they measured; the quality tasks that were asked of it, headline first."""
 
     by_cell: dict[str, Record]
     by_load: dict[str, tuple[Record, ...]]

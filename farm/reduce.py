@@ -17,7 +17,7 @@ from farm.cells import Cell, QualityTask, SpeedTask
 from farm.device_rows import energy_figures, roofline_figures, telemetry_figures
 from farm.errors import FarmError
 from farm.records import Record, SpeedResult, Trial
-from farm.row_parts import evidence_of, memory_figures, quality_figures
+from farm.row_parts import evidence_of, memory_figures, quality_figures, trust_figures
 from farm.rows import CellRow, TrialRow
 from farm.stats import Summary, median, p99, percentile, summarize
 
@@ -116,6 +116,7 @@ def _trial_row(record: Record, speed: SpeedResult, task: SpeedTask, trial: Trial
     return TrialRow(
         **_identity(record),
         trial=trial.index,
+        verdict=trust_figures(record).verdict,
         output_tokens=trial.output_tokens,
         ttft_s=trial.ttft_s,
         prefill_s=trial.prefill_s,
@@ -136,6 +137,7 @@ def _cell_row(record: Record, lookup: Lookup) -> CellRow:
     return CellRow(
         **_identity(record),
         attempt=record.attempt,
+        trust=trust_figures(record),
         load_s=record.load_s,
         baseline_quantization=baseline.quantization if baseline else None,
         speedup_vs_baseline=None if is_baseline else _speedup(record, lookup.with_load(record.cell, baseline)),

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from farm import formulas
 from farm.baseline import Lookup
-from farm.cells import QualityTask
+from farm.cells import QualityTask, SpeedTask
 from farm.records import Memory, QualityResult, Record, Status
-from farm.rows import AgreementFigures, DocumentFigures, Evidence, MemoryFigures, QualityFigures
+from farm.rows import AgreementFigures, DocumentFigures, Evidence, MemoryFigures, QualityFigures, TrustFigures
+from farm.stats import median
+from farm.verdict import judge, launch_share
 
 DOCUMENT_PROTOCOL = "lm-eval"
 
@@ -118,7 +120,25 @@ def evidence_of(record: Record) -> Evidence:
         linear_classes=_counted(effective.linear_classes),
         parameter_dtypes=_counted(effective.parameter_dtypes),
         compiled=effective.compiled,
+        compute_dtype=effective.compute_dtype,
+        requested_not_effective="; ".join(effective.mismatches) or None,
         device_clock=record.speed.device_clock if record.speed else None,
+    )
+
+
+def trust_figures(record: Record) -> TrustFigures:
+    """The verdict on a measured speed row; a failed row is told by its status."""
+    speed, task = record.speed, record.cell.task
+    if speed is None or not isinstance(task, SpeedTask):
+        return TrustFigures()
+    verdict = judge(speed, task)
+    evidence = "; ".join(f"{finding.reason}: {finding.evidence}" for finding in verdict.findings)
+    return TrustFigures(
+        verdict=verdict.word,
+        verdict_evidence=evidence or None,
+        sets_measured_again=len(speed.earlier_trials),
+        launch_share=launch_share(speed),
+        generate_e2e_s=median(speed.generate_e2e_s) if speed.generate_e2e_s else None,
     )
 
 

@@ -119,7 +119,20 @@ class Evidence:
     linear_classes: str | None = None
     parameter_dtypes: str | None = None
     compiled: bool | None = None
+    compute_dtype: str | None = None
+    requested_not_effective: str | None = None
     device_clock: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFigures:
+    """May the row be trusted (farm.verdict), on what evidence, and what `generate()` makes of the same work."""
+
+    verdict: str | None = None
+    verdict_evidence: str | None = None
+    sets_measured_again: int | None = None
+    launch_share: float | None = None
+    generate_e2e_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,7 @@ class TrialRow(Identity):
     """One timed repetition; a cell without any has one row with every figure empty."""
 
     trial: int | None = None
+    verdict: str | None = None
     output_tokens: int | None = None
     ttft_s: float | None = None
     prefill_s: float | None = None
@@ -145,6 +159,7 @@ class CellRow(Identity):
     """One cell, reduced. Ratios are of medians; `speedup_vs_baseline` is None for the baseline itself."""
 
     attempt: int = 0
+    trust: TrustFigures = TrustFigures()
     load_s: float | None = None
     baseline_quantization: str | None = None
     speedup_vs_baseline: float | None = None

@@ -105,6 +105,13 @@ def _tpot(trials: Sequence[Trial]) -> list[float]:
     return [gap for trial in trials if (gap := tpot_s(trial)) is not None]
 
 
+def launch_share(speed: SpeedResult) -> float | None:
+    """How much of a token's time the host spends handing out its work; None where host and device are one."""
+    if speed.device_clock != "cuda_event" or not speed.itl_enqueue_s or not speed.itl_s:
+        return None
+    return median(speed.itl_enqueue_s) / median(speed.itl_s)
+
+
 def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     width = widest_ci(speed.trials)
     if width is None or width <= CI_WIDTH_LIMIT:
@@ -155,10 +162,8 @@ def _short_output(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     """On a device that works beside the host: does handing out a token's work take as long as the token?"""
-    if speed.device_clock != "cuda_event" or not speed.itl_enqueue_s or not speed.itl_s:
-        return None
-    share = median(speed.itl_enqueue_s) / median(speed.itl_s)
-    if share <= LAUNCH_FRACTION:
+    share = launch_share(speed)
+    if share is None or share <= LAUNCH_FRACTION:
         return None
     return Finding(Reason.LAUNCH_BOUND, f"the host spends {share:.0%} of a token's time handing out its work")
 

@@ -33,11 +33,33 @@ from jobs.wikitext import split_pages  # noqa: E402
 LIMIT = 0.001
 PIP_TIMEOUT_S = 600
 # Installed without dependencies, so that nothing of ours (torch, numpy, transformers) is shadowed by another version.
-PACKAGES = (
-    "lm-eval==0.4.13 evaluate sacrebleu rouge-score scikit-learn sqlitedict pytablewriter more_itertools word2number "
-    "DataProperty mbstrdecoder pathvalidate tabledata tcolorpy typepy chardet joblib threadpoolctl scipy nltk absl-py "
-    "portalocker tabulate colorama lxml"
-).split()
+PACKAGES = [
+    "lm-eval==0.4.13",
+    "evaluate",
+    "sacrebleu",
+    "rouge-score",
+    "scikit-learn",
+    "sqlitedict",
+    "pytablewriter",
+    "more_itertools",
+    "word2number",
+    "DataProperty",
+    "mbstrdecoder",
+    "pathvalidate",
+    "tabledata",
+    "tcolorpy",
+    "typepy",
+    "chardet",
+    "joblib",
+    "threadpoolctl",
+    "scipy",
+    "nltk",
+    "absl-py",
+    "portalocker",
+    "tabulate",
+    "colorama",
+    "lxml",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from farm.cells import QualityTask, TextRef
 from farm.errors import ModelUnavailable, Unsupported
 from farm.expand import demo_text
 from farm.records import Effective
+from jobs.corpus import QualityError, Text, joined_lines, load_text, original_file
 from jobs.engines.base import Engine
 from jobs.prompts import ByteTokenizer
-from jobs.corpus import QualityError, Text, joined_lines, load_text, original_file
 from jobs.protocols import sample_of
 from jobs.quality import measure_quality
 from jobs.windows import Window, batches, cut_windows, first_scored, rolling_windows

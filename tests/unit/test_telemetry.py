@@ -135,6 +135,10 @@ def test_only_memory_that_is_not_ours_counts() -> None:
     assert bench.sampler.telemetry().other_memory_growth_bytes == 3_000
 
 
+def test_a_neighbour_that_leaves_is_no_growth() -> None:
+    assert telemetry_of([], [Edge(foreign_bytes=500), Edge(foreign_bytes=100)], []).other_memory_growth_bytes == 0
+
+
 def test_a_blind_process_list_still_leaves_two_kinds_of_evidence() -> None:
     gpu = FakeGpu(pids=(), busy=0.98)
     bench = Bench(gpu)
