@@ -25,6 +25,7 @@ COLD_MADS = 6.0  # ... and by more than this many (scaled) median absolute devia
 SLOWDOWN_FRACTION = 0.05  # of the telemetry samples
 POWER_CAP_FRACTION = 0.50  # a power cap comes and goes on every healthy card under full load
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
+OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
 POWER_CAP = "sw_power_cap"
 
@@ -147,7 +148,9 @@ def _contended(speed: SpeedResult, task: SpeedTask) -> Finding | None:
         return None
     if telemetry.other_processes:
         return Finding(Reason.CONTENDED, f"{telemetry.other_processes} other compute process(es) on the device")
-    used = telemetry.other_utilization
+    used, grown = telemetry.other_utilization, telemetry.other_memory_growth_bytes
+    if used is None and telemetry.other_processes is None and grown is not None and grown > OTHER_MEMORY_BYTES:
+        return Finding(Reason.CONTENDED, f"memory of others on the device grew by {grown / 1e9:.1f} GB")
     if used is not None and used > OTHER_UTILIZATION:
         return Finding(Reason.CONTENDED, f"others used {used:.0%} of the device during the runs")
     return None

@@ -57,11 +57,10 @@ class SpeedRun:
 
     def repeat(self) -> None:
         if self._warmups_done < self.task.warmups:
-            self._timed(-1)
+            self._timed(-1, Watch())
             self._warmups_done += 1
         elif self._wants_more_trials():
-            with self.watch.of_trial():
-                self.trials.append(self._timed(len(self.trials)))
+            self.trials.append(self._timed(len(self.trials), self.watch))
         if self._warmups_done >= self.task.warmups and not self._wants_more_trials():
             self._finish_or_start_again()
 
@@ -106,10 +105,10 @@ class SpeedRun:
             telemetry=self.watch.telemetry(),
         )
 
-    def _timed(self, index: int) -> Trial:
+    def _timed(self, index: int, watch: Watch) -> Trial:
         indexes = self._prompt_indexes(index)
         generation = self._begin(indexes)
-        with _no_garbage_collection():
+        with _no_garbage_collection(), watch.of_trial():
             trial = time_generation(self.engine, generation, self.task.new_tokens)
         output = generation.tokens()
         if index == 0:

@@ -15,6 +15,7 @@ from farm.device_facts import Energy, Telemetry
 from farm.records import Trial
 from jobs.energy import measure_energy
 from jobs.engines.base import Engine, Generation
+from jobs.failures import poisons
 from jobs.nvml import Found, open_gpu
 from jobs.telemetry import Sampler
 
@@ -63,7 +64,12 @@ class GpuWatch(Watch):
     def energy(
         self, engine: Engine, begin: Callable[[], Generation], task: SpeedTask, trials: Sequence[Trial]
     ) -> Energy | None:
-        return measure_energy(engine, begin, task, trials, self._found)
+        try:
+            return measure_energy(engine, begin, task, trials, self._found)
+        except Exception as error:  # good trials are there already: running out of memory here must not cost them
+            if not poisons(error):
+                raise
+            return Energy(reasons={"energy": f"not measured: {error}"})
 
 
 class HostWatch(Watch):

@@ -5,6 +5,7 @@ arithmetic; without the KV cache each step costs a whole prefill. Jitter is a fi
 """
 
 from dataclasses import replace
+from typing import Any
 
 from farm.cells import Cell, Load, PromptSet, QualityTask, SpeedTask, TextRef
 from farm.keys import cell_key
@@ -45,8 +46,8 @@ def speed_cell(of: Load, context: int = 2048, cache: str = "on", batch: int = 1,
     return Cell(of, SpeedTask(cache, context, batch, NEW_TOKENS, 5, runs, 42, prompts))
 
 
-def quality_cell(of: Load) -> Cell:
-    return Cell(of, QualityTask("gptq", TextRef("wikitext-2", None), 2048, None))
+def quality_cell(of: Load, protocol: str = "gptq", window: int = 2048) -> Cell:
+    return Cell(of, QualityTask(protocol, TextRef("wikitext-2", None), window, None))
 
 
 def environment(device: str = "cuda") -> Environment:
@@ -103,10 +104,11 @@ def speed(cell: Cell, attempt: int = 1) -> Record:
     return record(cell, attempt=attempt, speed=result)
 
 
-def quality(cell: Cell, tokens: int = 280_000) -> Record:
-    """An `ok` perplexity record."""
+def quality(cell: Cell, tokens: int = 280_000, **changes: Any) -> Record:
+    """An `ok` perplexity record; `changes` are fields of its result."""
+    assert isinstance(cell.task, QualityTask)
     result = QualityResult(
-        protocol="gptq-2048",
+        protocol=cell.task.protocol_id,
         text="wikitext-2",
         text_sha256="f" * 64,
         nll_sum=NLL[cell.load.quantization] * tokens,
@@ -115,7 +117,7 @@ def quality(cell: Cell, tokens: int = 280_000) -> Record:
         utf8_bytes=1_290_000,
         effective=_effective(cell),
     )
-    return record(cell, quality=result)
+    return record(cell, quality=replace(result, **changes))
 
 
 def failed(cell: Cell, status: Status = Status.OOM, message: str = "", attempt: int = 1) -> Record:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.cells import QualityTask, SpeedTask
+from farm.cells import QualityTask, SpeedTask, TextRef
 from farm.errors import SweepError
 from farm.expand import expand
 from farm.keys import cell_key, load_key
@@ -59,6 +59,30 @@ def test_a_context_beyond_the_models_positions_is_refused() -> None:
 def test_one_quality_cell_a_load() -> None:
     found = cells(**REAL, quantizations=["fp32", "int8"], quality={"text": "demo", "window_tokens": 64})
     assert [c.load.quantization for c in found if isinstance(c.task, QualityTask)] == ["fp32", "int8"]
+
+
+def _tasks(**quality: object) -> list[QualityTask]:
+    return [cell.task for cell in cells(**REAL, **quality) if isinstance(cell.task, QualityTask)]
+
+
+def test_both_protocols_in_one_sweep() -> None:
+    both = [{"text": "demo"}, {"protocol": "lm-eval", "text": "demo", "window_tokens": 1024}]
+    assert [task.protocol_id for task in _tasks(quality=both)] == ["gptq-2048", "lm-eval-1024"]
+
+
+def test_logits_are_compared_once_unless_told_otherwise() -> None:
+    entries = [{"text": "demo"}, {"protocol": "lm-eval", "text": "demo"}]
+    assert [task.agreement_tokens for task in _tasks(quality=entries)] == [4096, 0]
+    told = [entries[0] | {"agreement_tokens": 0}, entries[1] | {"agreement_tokens": 7}]
+    assert [task.agreement_tokens for task in _tasks(quality=told)] == [0, 7]
+
+
+def test_the_agreement_did_not_change_the_key_of_a_perplexity() -> None:
+    """Records from before the field was added keep theirs."""
+    base = next(cell for cell in cells(**REAL, quality={"text": "demo"}) if isinstance(cell.task, QualityTask))
+    task = QualityTask("gptq", TextRef("t", None), 2048, None)
+    assert cell_key(replace(base, task=task))[:16] == "c603104e0c813750"
+    assert cell_key(replace(base, task=replace(task, agreement_tokens=1))) != cell_key(replace(base, task=task))
 
 
 def test_random_weights_have_no_perplexity() -> None:

@@ -80,3 +80,15 @@ def test_whatever_is_not_on_the_front_is_beaten_by_something_on_it(points: list[
     for index, point in enumerate(points):
         beaten = any(all(points[i][k] <= point[k] for k in range(3)) and points[i] != point for i in front)
         assert beaten == (index not in front)
+
+
+def test_byte_perplexity_is_two_to_the_bits_per_byte() -> None:
+    bits = formulas.bits_per_byte(100.0, 80)
+    assert bits is not None
+    assert formulas.byte_perplexity(100.0, 80) == pytest.approx(2**bits) == pytest.approx(math.exp(1.25))
+    assert formulas.byte_perplexity(100.0, 0) is None
+
+
+@pytest.mark.parametrize(("change", "passes"), [(-3.0, True), (0.0, True), (4.999, True), (5.0, False), (None, None)])
+def test_perplexity_may_grow_by_less_than_five_percent(change: float | None, passes: bool | None) -> None:
+    assert formulas.within_limit(change) is passes

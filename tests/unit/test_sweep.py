@@ -92,3 +92,19 @@ def test_every_changed_field_survives_a_round_trip() -> None:
         runtime_env={"nf4": {"py_executable": "/venv/bin/python"}},
     )
     assert parse(changed.to_yaml()) == changed
+
+
+def test_quality_is_one_mapping_or_a_list() -> None:
+    one = parse(GOOD + "quality: {text: demo}")
+    assert one.quality == parse(GOOD + "quality: [{text: demo}]").quality
+    assert parse(GOOD).quality == parse(GOOD + "quality: null").quality == ()
+    two = parse(GOOD + "quality: [{protocol: gptq}, {protocol: lm-eval, agreement_tokens: 0}]")
+    assert [entry.protocol for entry in two.quality] == ["gptq", "lm-eval"]
+    assert parse(two.to_yaml()) == two
+
+
+def test_a_mistake_in_quality_says_in_which_entry() -> None:
+    with pytest.raises(SweepError, match=r"unknown key 'quality\[1\].window'; valid: protocol, text, window_tokens"):
+        parse(GOOD + "quality: [{}, {window: 3}]")
+    with pytest.raises(SweepError, match="unknown quality protocol 'lmeval'; valid: gptq, lm-eval"):
+        parse(GOOD + "quality: {protocol: lmeval}")

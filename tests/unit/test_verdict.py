@@ -68,6 +68,9 @@ def test_clock_events_throttle(seen: dict[str, float], throttled: bool) -> None:
         (Telemetry(9, other_utilization=0.5), True),
         (Telemetry(9, other_utilization=0.05), False),
         (Telemetry(0), False),
+        (Telemetry(9, other_memory_growth_bytes=1 << 30), True),
+        (Telemetry(9, other_memory_growth_bytes=1 << 20), False),
+        (Telemetry(9, other_memory_growth_bytes=1 << 30, other_processes=0), False),
         (None, False),
     ],
 )
