@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from farm import formulas  # noqa: E402
-from farm.cells import Load, QualityTask, TextRef  # noqa: E402
-from farm.model_ref import parse_model  # noqa: E402
-from jobs.wikitext import split_pages  # noqa: E402
+from farm import formulas
+from farm.cells import Load, QualityTask, TextRef
+from farm.model_ref import parse_model
+from jobs.wikitext import split_pages
 
 LIMIT = 0.001
 PIP_TIMEOUT_S = 600

@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from farm.cells import Load  # noqa: E402
-from farm.expand import demo_text  # noqa: E402
-from farm.model_ref import parse_model  # noqa: E402
-from jobs.quality import nll_sum  # noqa: E402
-from jobs.windows import rolling_windows  # noqa: E402
+from farm.cells import Load
+from farm.expand import demo_text
+from farm.model_ref import parse_model
+from jobs.quality import nll_sum
+from jobs.windows import rolling_windows
 
 LIMIT = 0.001
 TEXTS = 3
@@ -55,7 +55,8 @@ def ours(model: str, texts: list[str]) -> list[float]:
     from jobs.loading import load_engine
 
     engine = load_engine(Load(parse_model(f"hf:{model}"), "fp32", "eager", "cpu"), None, seed=0)
-    prefix = getattr(engine.tokenizer, "bos_token_id")  # noqa: B009 - not every tokenizer has one
+    tokenizer: Any = engine.tokenizer
+    prefix = tokenizer.bos_token_id
     encoded = [engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
     return [math.exp(nll_sum(engine, rolling_windows(ids, prefix, MAX_LENGTH)) / len(ids)) for ids in encoded]
 

@@ -93,7 +93,7 @@ def test_random_weights_have_no_perplexity() -> None:
 
 
 def test_a_quality_text_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SweepError, match="cannot be read.*valid: a file, demo, wikitext-2"):
+    with pytest.raises(SweepError, match=r"cannot be read.*valid: a file, demo, wikitext-2"):
         cells(**REAL, quality={"text": "/nowhere/text.txt"})
 
 

@@ -1,0 +1,44 @@
+"""Which model the logits are compared with, and whether there is room for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from farm.cells import Load
+from farm.model_ref import parse_model
+from jobs import loading
+from jobs.agreement import HEADROOM_BYTES, why_no_room
+from jobs.engines.base import Reference
+from jobs.memory import free_bytes
+from jobs.models.sources import locate
+
+
+@pytest.mark.parametrize(
+    ("device", "quantization", "name", "gigabytes"),
+    [("cpu", "nf4", "fp32", 32.1), ("cpu", "bf16", "fp32", 32.1), ("cuda", "nf4", "fp16", 16.1)],
+)
+def test_the_reference_is_the_same_weights_in_16_bit(
+    device: str, quantization: str, name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Load] = []
+    monkeypatch.setattr(loading, "load_engine", lambda load, cache, seed: opened.append(load))
+    load = Load(parse_model("random:llama-3-8b"), quantization, "eager", device)
+    found = loading.reference_of(load, locate(load.model), None, 7)
+    assert found.open is not None and found.open() is None
+    assert opened == [replace(load, quantization=name)]
+    assert found.needed_bytes is not None and found.needed_bytes / 1e9 == pytest.approx(gigabytes, abs=0.1)
+
+
+@pytest.mark.parametrize(("device", "name"), [("cpu", "fp32"), ("cuda", "fp16")])
+def test_the_reference_itself_is_compared_with_nothing(device: str, name: str) -> None:
+    load = Load(parse_model("random:smollm2-135m"), name, "eager", device)
+    assert loading.reference_of(load, locate(load.model), None, 0) == Reference(name, device)
+
+
+def test_room_is_asked_for_the_weights_and_what_a_comparison_takes() -> None:
+    assert why_no_room(None, free_bytes=0) is None
+    assert why_no_room(10**9, free_bytes=10**9 + HEADROOM_BYTES) is None
+    assert why_no_room(10**9, free_bytes=10**9) == (
+        "the reference needs about 3.1 GB beside this model, and 1.0 GB are free"
+    )
+    assert 0 < free_bytes("cpu") < 10**15
