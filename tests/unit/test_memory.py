@@ -157,6 +157,7 @@ def test_a_shrinking_neighbour_gives_no_negative_figure(monkeypatch: pytest.Monk
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_real_gpu() -> None:
+    release_unused("cuda")  # what earlier tests left in torch's pool would serve the block and take nothing new
     meter = meter_for("cuda")
     block = torch.empty(256 * MIB, dtype=torch.uint8, device="cuda")
     meter.reset_peak()

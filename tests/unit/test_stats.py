@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.stats import bootstrap_median_ci, mad, median, outlier_indexes, p99, percentile, summarize
+from farm.stats import (
+    bootstrap_median_ci,
+    effective_count,
+    mad,
+    median,
+    outlier_indexes,
+    p99,
+    percentile,
+    summarize,
+)
 
 TIMES = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30)
 
@@ -72,7 +81,7 @@ def test_the_interval_of_many_samples_covers_the_true_median_about_as_often_as_i
 
 
 def test_a_long_series_is_resampled_in_chunks_with_the_same_meaning() -> None:
-    low, high = bootstrap_median_ci([float(i % 100) for i in range(120_000)], resamples=20)
+    low, high = bootstrap_median_ci([float(i * 37 % 100) for i in range(120_000)], resamples=20)
     assert low is not None and abs(low - 49.5) < 1 and abs(high - 49.5) < 1
 
 
@@ -100,3 +109,25 @@ def test_the_order_of_samples_changes_only_where_the_outliers_are(samples: list[
     marked = sorted(samples[index] for index in outlier_indexes(samples))
     assert sorted(shuffled[index] for index in outlier_indexes(shuffled)) == marked
     assert (median(shuffled), mad(shuffled)) == (median(samples), mad(samples))
+
+
+def test_samples_without_memory_all_count() -> None:
+    assert effective_count([1.0, 3.0, 2.0, 5.0, 4.0, 1.5, 3.5, 2.5]) == 8
+    assert effective_count([7.0] * 10) == 10
+    assert effective_count([1.0, 2.0] * 10) == 20  # alternating is no memory to be afraid of
+    assert effective_count([1.0, 9.0]) == 2
+
+
+def test_spells_count_for_less() -> None:
+    """Ten fast runs and then ten slow ones: hardly more than two observations."""
+    spells = [1.0 + i / 1e3 for i in range(10)] + [2.0 + i / 1e3 for i in range(10)]
+    assert effective_count(spells) == 2
+    assert effective_count([1.0] * 5 + [2.0] * 5 + [1.0] * 5 + [2.0] * 5) < 10
+
+
+def test_spells_widen_the_interval() -> None:
+    mixed = [1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 1.0] + [1.5] * 10
+    low, high = bootstrap_median_ci(sorted(mixed))
+    narrow_low, narrow_high = bootstrap_median_ci(mixed)
+    assert low is not None and high is not None and narrow_low is not None and narrow_high is not None
+    assert high - low > narrow_high - narrow_low
