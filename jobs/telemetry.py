@@ -5,7 +5,8 @@ is not ours and grows tells of a newcomer; and a GPU that is busy while this pro
 whatever the process list says. The clocks are read by a thread during a trial, everything slow at its edges.
 
     sampler = Sampler(open_gpu("cuda"))
-    with sampler: trial()               # as often as there are trials: the samples add up
+    trial(); sampler.note()             # beside the timed trials: one reading at their edges, no thread
+    with sampler: same_work_untimed()   # a thread reads clocks all along; the samples add up
     sampler.watch_idle()                # between trials, with nothing of ours on the GPU
     record.telemetry = sampler.telemetry()
 """
@@ -60,6 +61,12 @@ class Sampler:
             self._samples += self._ticks.stop() or [read_sample(self._found.gpu)]
             self._edges.append(self._read_edge())
         return self.telemetry()
+
+    def note(self) -> None:
+        """One reading at the edge of a timed trial: the clocks are still those of the work, nothing runs beside it."""
+        if self._ticks is not None:
+            self._edges.append(self._read_edge())
+            self._samples.append(read_sample(self._found.gpu))
 
     def watch_idle(self, settle_s: float = SETTLE_S, sleep: Callable[[float], None] = time.sleep) -> float | None:
         """Note how busy others keep the GPU. The caller has synchronized and gives it nothing to do meanwhile."""

@@ -19,6 +19,8 @@ from jobs.failures import poisons
 from jobs.nvml import Found, open_gpu
 from jobs.telemetry import Sampler
 
+LEAST_WATCHED_S = 0.5
+
 
 class Watch:
     """Watches nothing: for the fake engine, and the base of those that do."""
@@ -31,7 +33,8 @@ class Watch:
     def start_again(self) -> None:
         """Forget the trials seen: the set is measured once more."""
 
-    def telemetry(self) -> Telemetry | None:
+    def telemetry(self, work_again: Callable[[], object]) -> Telemetry | None:
+        """What was seen. `work_again` does a trial's work once more, untimed, where a closer look needs it."""
         return None
 
     def energy(
@@ -53,11 +56,14 @@ class GpuWatch(Watch):
 
     @contextmanager
     def of_trial(self) -> Iterator[None]:
-        with self._sampler:
-            yield
+        """No thread beside a timed trial: launch-bound work shares the interpreter with it. One reading at the end."""
+        yield
+        self._sampler.note()
 
-    def telemetry(self) -> Telemetry | None:
-        """Called with the device synchronized and nothing of ours on it: what is busy now is somebody else."""
+    def telemetry(self, work_again: Callable[[], object]) -> Telemetry | None:
+        """A thread samples beside untimed work; after it nothing of ours is on the device: who is busy is another."""
+        with self._sampler:
+            work_again()
         self._sampler.watch_idle()
         return self._sampler.telemetry()
 
@@ -91,12 +97,15 @@ class HostWatch(Watch):
         self._own_busy_s += self._own_s() - own
         self._trials += 1
 
-    def telemetry(self) -> Telemetry | None:
+    def telemetry(self, work_again: Callable[[], object]) -> Telemetry | None:
         if not self._wall_s:
             return None
-        cores = os.cpu_count() or 1
-        others = max(0.0, self._all_busy_s - self._own_busy_s) / (self._wall_s * cores)
         reasons = {"telemetry": "clocks, temperature and power are read from NVIDIA devices only"}
+        if self._wall_s < LEAST_WATCHED_S:
+            reasons["other_utilization"] = f"trials of {self._wall_s:.2f} s in all: the kernel counts in 0.01 s"
+            return Telemetry(samples=self._trials, reasons=reasons)
+        cores = os.cpu_count() or 1
+        others = min(1.0, max(0.0, self._all_busy_s - self._own_busy_s) / (self._wall_s * cores))
         return Telemetry(samples=self._trials, other_utilization=others, reasons=reasons)
 
     def _own_s(self) -> float:
