@@ -68,24 +68,53 @@ def test_every_fault_is_a_typed_row_and_the_sweep_goes_on(pool, tmp_path: Path) 
 
 
 def test_kill_nine_of_the_driver_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    """The real thing once: a driver with its own Ray is killed in the middle; resume completes, nothing twice."""
+    """The real thing once: a driver with its own Ray and a real model is killed in the middle, then resumed."""
     file = tmp_path / "sweep.yaml"
-    file.write_text(sweep(models=["fake:slow"], contexts=[16, 17, 18, 19], interleave=1).to_yaml())
+    real = {"models": ["random:smollm2-135m"], "quantizations": ["fp32"], "engines": ["eager"], "max_reruns": 0}
+    file.write_text(sweep(**real, contexts=[16, 17, 18, 19], interleave=1, max_runs=3).to_yaml())
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "farm", "run", str(file), "--out", str(out), "--no-images", "--num-gpus", "1"]
+    command = [sys.executable, "-m", "farm", "run", str(file), "--out", str(out), "--no-images"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     finished = _wait_for(lambda: list(out.glob("records/*/1.json")) if out.exists() else [], 120)
     family = psutil.Process(driver.pid).children(recursive=True)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     before = {path: path.read_bytes() for path in finished}
-    resume = [sys.executable, "-m", "farm", "resume", str(out), "--no-images", "--num-gpus", "1"]
+    assert 0 < len(before) < 8
+    resume = [sys.executable, "-m", "farm", "resume", str(out), "--no-images"]
     done = subprocess.run(resume, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     records = RunFolder(out).read()
     assert [(r.status, r.attempt) for r in records] == [(Status.OK, 1)] * 8
     assert all(path.read_bytes() == data for path, data in before.items())
     assert _wait_for(lambda: [1] if not any(p.is_running() for p in family) else [], 60), "orphans of the killed driver"
+
+
+def test_three_kinds_of_failure_and_what_a_resume_does_with_them(tmp_path: Path) -> None:
+    """An unknown model, a cell that raises and one that never ends, among good ones, through the command line."""
+    file, out = tmp_path / "sweep.yaml", tmp_path / "run"
+    fakes = ["fake:steady", "fake:raise?context=16", "fake:hang?context=16"]
+    apart = [{"model": fakes, "engine": "eager"}, {"model": "/no/such/model", "engine": "fake"}]
+    several = {"models": [*fakes, "/no/such/model"], "engines": ["fake", "eager"], "exclude": apart}
+    found = sweep(**several, contexts=[16, 17], cache_modes=["on"], limits={"cell_timeout_s": 3})
+    file.write_text(found.to_yaml())
+    assert _farm("run", str(file), "--out", str(out)) == 1
+    first = {r.cell.load.model.name.split("?")[0]: r for r in RunFolder(out).results() if r.status is not Status.OK}
+    assert {name: r.status.value for name, r in first.items()} == {
+        "raise": "error",
+        "hang": "timeout",
+        "model": "unsupported",
+    }
+    assert "/no/such/model" in first["model"].failure.message
+    assert _farm("resume", str(out)) == 1
+    attempts = {r.cell.load.model.name.split("?")[0]: r.attempt for r in RunFolder(out).results()}
+    again = {r.key: r.attempt for r in RunFolder(out).results() if r.attempt == 2}
+    assert again.keys() == {first["raise"].key, first["hang"].key}, attempts
+
+
+def _farm(*words: str) -> int:
+    command = [sys.executable, "-m", "farm", *words, "--no-images"]
+    return subprocess.run(command, capture_output=True, timeout=200, check=False).returncode
 
 
 def _wait_for(look, seconds: float) -> list:
