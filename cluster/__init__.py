@@ -9,9 +9,12 @@ says is left alone.
 
 import os
 import secrets
+from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-if os.environ["RAY_AUTH_MODE"] == "token" and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+
+_has_token = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path("~/.ray/auth_token").expanduser().is_file()
+if os.environ["RAY_AUTH_MODE"] == "token" and not _has_token:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
