@@ -68,12 +68,11 @@ def test_every_fault_is_a_typed_row_and_the_sweep_goes_on(pool, tmp_path: Path) 
 
 
 def test_kill_nine_of_the_driver_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    """The real thing once: a driver with its own Ray and a real model is killed in the middle, then resumed."""
+    """On real Ray once: a driver with its own Ray is killed in the middle; resume completes, nothing twice."""
     file = tmp_path / "sweep.yaml"
-    real = {"models": ["random:smollm2-135m"], "quantizations": ["fp32"], "engines": ["eager"], "max_reruns": 0}
-    file.write_text(sweep(**real, contexts=[16, 17, 18, 19], interleave=1, max_runs=3).to_yaml())
+    file.write_text(sweep(models=["fake:slow"], contexts=[16, 17, 18, 19], interleave=1).to_yaml())
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "farm", "run", str(file), "--out", str(out), "--no-images"]
+    command = [sys.executable, "-m", "farm", "run", str(file), "--out", str(out), "--no-images", "--num-gpus", "1"]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     finished = _wait_for(lambda: list(out.glob("records/*/1.json")) if out.exists() else [], 120)
     family = psutil.Process(driver.pid).children(recursive=True)
@@ -81,7 +80,7 @@ def test_kill_nine_of_the_driver_loses_nothing_and_leaves_nothing(tmp_path: Path
     driver.wait()
     before = {path: path.read_bytes() for path in finished}
     assert 0 < len(before) < 8
-    resume = [sys.executable, "-m", "farm", "resume", str(out), "--no-images"]
+    resume = [sys.executable, "-m", "farm", "resume", str(out), "--no-images", "--num-gpus", "1"]
     done = subprocess.run(resume, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     records = RunFolder(out).read()
