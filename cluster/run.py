@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from cluster.driver import Driver
 from cluster.pool import Pool
-from farm.errors import SweepError
 from farm.expand import expand
 from farm.keys import cell_key
 from farm.observer import Observer
@@ -93,10 +91,3 @@ def _ray(device: str, gpus_per_group: int, address: str | None, num_gpus: int | 
 
     started_here = connect(address or os.environ.get("RAY_ADDRESS"), num_gpus)
     return RayPool(started_here, device, gpus_per_group)
-
-
-def check_out(out: Path, inside_ray_job: bool = False) -> Path:
-    """The absolute output folder. Inside a submitted job a relative one is refused: Ray deletes the job's folder."""
-    if inside_ray_job and not out.is_absolute():
-        raise SweepError(f"--out {out}: must be absolute in a submitted job: Ray deletes the job's own folder")
-    return out.absolute()

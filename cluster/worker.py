@@ -4,7 +4,6 @@ It never restarts and its task is never retried: a second try is the driver's de
 """
 
 import faulthandler
-import os
 from collections.abc import Iterator
 
 import ray
@@ -24,6 +23,3 @@ class Worker:
         from jobs.group import run_group  # here, so that the driver's process never imports the measuring side
 
         yield from run_group(request)
-
-    def pid(self) -> int:
-        return os.getpid()

@@ -109,14 +109,17 @@ def _trials_of(record: Record, lookup: Lookup) -> list[TrialRow]:
     task, speed = record.cell.task, record.speed
     if speed is None or not isinstance(task, SpeedTask) or not speed.trials:
         return [TrialRow(**_identity(record), quality=quality_figures(record, lookup))]
-    return [_trial_row(record, speed, task, trial, lookup) for trial in speed.trials]
+    verdict = trust_figures(record).verdict  # of the whole cell: judged once, told in every trial's row
+    return [_trial_row(record, speed, task, trial, lookup, verdict) for trial in speed.trials]
 
 
-def _trial_row(record: Record, speed: SpeedResult, task: SpeedTask, trial: Trial, lookup: Lookup) -> TrialRow:
+def _trial_row(
+    record: Record, speed: SpeedResult, task: SpeedTask, trial: Trial, lookup: Lookup, verdict: str | None
+) -> TrialRow:
     return TrialRow(
         **_identity(record),
         trial=trial.index,
-        verdict=trust_figures(record).verdict,
+        verdict=verdict,
         output_tokens=trial.output_tokens,
         ttft_s=trial.ttft_s,
         prefill_s=trial.prefill_s,

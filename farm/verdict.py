@@ -17,7 +17,7 @@ from enum import StrEnum
 from farm.cells import SpeedTask
 from farm.formulas import tpot_s
 from farm.records import SpeedResult, Trial
-from farm.stats import mad, median, summarize
+from farm.stats import MAD_TO_SIGMA, mad, median, summarize
 
 CI_WIDTH_LIMIT = 0.10  # full width of the 95 % interval of the median, as a fraction of the median
 COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
@@ -127,7 +127,7 @@ def _cold(speed: SpeedResult, task: SpeedTask) -> Finding | None:
         return None
     first, rest = times[:2], times[len(times) // 2 :]
     excess = min(first) - median(rest)
-    if excess <= COLD_EXCESS * median(rest) or excess <= COLD_MADS * 1.4826 * mad(rest):
+    if excess <= COLD_EXCESS * median(rest) or excess <= COLD_MADS * MAD_TO_SIGMA * mad(rest):
         return None
     return Finding(Reason.COLD, f"the first two runs took {excess / median(rest):.0%} longer than the later half")
 

@@ -12,10 +12,11 @@ capital for a word that starts a sentence:
 from dataclasses import dataclass
 from functools import cache
 
+from farm.catalog import LANGUAGES
+from farm.catalog import PROMPT_KINDS as KINDS
 from jobs.prompt_words import POOLS, Pools
 
-KINDS = ("chat", "code", "summary")
-LANGUAGES = ("en", "es")
+__all__ = ["KINDS", "LANGUAGES", "Wording", "wording"]
 
 
 def _split(text: str) -> tuple[str, ...]:
