@@ -30,7 +30,8 @@ class Telemetry:
     `slowdown_reasons` are the clock-event reasons seen (each with the fraction of samples that had it);
     `other_processes` the most compute processes seen on the GPU beside this one (None: cannot be told);
     `other_utilization` the busy fraction of the GPU at moments when this process gave it nothing to do;
-    `other_memory_growth_bytes` how far the used memory that is not ours grew between the first trial and the last.
+    `other_memory_growth_bytes` how far the used memory that is not ours grew between the first trial and the last;
+    `host_probe_s` how long a fixed piece of Python took beside each trial: what the host's own speed was.
     """
 
     samples: int
@@ -42,6 +43,7 @@ class Telemetry:
     other_processes: int | None = None
     other_utilization: float | None = None
     other_memory_growth_bytes: int | None = None
+    host_probe_s: tuple[float, ...] = ()
     reasons: dict[str, str] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from farm.cells import QualityTask, SpeedTask
 from farm.records import Memory, QualityResult, Record, Status
 from farm.rows import AgreementFigures, DocumentFigures, Evidence, MemoryFigures, QualityFigures, TrustFigures
 from farm.stats import median
-from farm.verdict import judge, launch_share
+from farm.verdict import host_spread, judge, launch_share
 
 DOCUMENT_PROTOCOL = "lm-eval"
 
@@ -138,6 +138,7 @@ def trust_figures(record: Record) -> TrustFigures:
         verdict_evidence=evidence or None,
         sets_measured_again=len(speed.earlier_trials),
         launch_share=launch_share(speed),
+        host_spread=host_spread(speed),
         generate_e2e_s=median(speed.generate_e2e_s) if speed.generate_e2e_s else None,
     )
 

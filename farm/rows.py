@@ -132,6 +132,7 @@ class TrustFigures:
     verdict_evidence: str | None = None
     sets_measured_again: int | None = None
     launch_share: float | None = None
+    host_spread: float | None = None
     generate_e2e_s: float | None = None
 
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from farm.cells import SpeedTask
 from farm.formulas import tpot_s
 from farm.records import SpeedResult, Trial
-from farm.stats import MAD_TO_SIGMA, mad, median, summarize
+from farm.stats import MAD_TO_SIGMA, mad, median, percentile, summarize
 
 CI_WIDTH_LIMIT = 0.10  # full width of the 95 % interval of the median, as a fraction of the median
 COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
@@ -27,6 +27,7 @@ POWER_CAP_FRACTION = 0.50  # a power cap comes and goes on every healthy card un
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
+HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
 POWER_CAP = "sw_power_cap"
 
 
@@ -117,7 +118,21 @@ def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     width = widest_ci(speed.trials)
     if width is None or width <= CI_WIDTH_LIMIT:
         return None
-    return Finding(Reason.NOISY, f"95 % interval is {width:.0%} of the median after {len(speed.trials)} runs")
+    evidence = f"95 % interval is {width:.0%} of the median after {len(speed.trials)} runs"
+    return Finding(Reason.NOISY, evidence + _unsteady_host(speed))
+
+
+def host_spread(speed: SpeedResult) -> float | None:
+    """How much slower the host was at its slow trials (90th percentile) than at its fast ones (10th), on fixed work."""
+    probes = speed.telemetry.host_probe_s if speed.telemetry else ()
+    return percentile(probes, 90) / percentile(probes, 10) if len(probes) > 1 else None
+
+
+def _unsteady_host(speed: SpeedResult) -> str:
+    spread = host_spread(speed)
+    if spread is None or spread < HOST_SPREAD_TOLD:
+        return ""
+    return f"; the host itself varied: the same Python work took up to {spread:.2f}x as long"
 
 
 def _cold(speed: SpeedResult, task: SpeedTask) -> Finding | None:

@@ -1,10 +1,10 @@
 """Does the farm measure right on this GPU? `python -m scripts.gpu_acceptance --out DIR` answers with a table.
 
-twice      the same sweep run twice: in how many cells do the 95 % intervals of the two runs meet?
+twice      the same sweep run twice: in how many cells do the 95 % intervals of the two runs meet? From the same
+           records: the energy counter against integrated polled power; no row may use more than the bandwidth that was
+           measured; none may be flagged `contended`
+contended  a run beside a second process that burns the same GPU must be flagged
 profile    prefill by CUDA events against the kernels' own span in a torch profiler trace
-energy     the energy counter against integrated polled power (from the records of `twice`)
-mbu        no row may use more than the bandwidth that was measured (from the same records)
-contended  a run beside a second process that burns the same GPU must be flagged, the same run alone must not
 
 Needs about six minutes with an 8B shape on an H100. The farm against a bare process is tests/perf/overhead.py.
 """
@@ -50,6 +50,7 @@ def main() -> None:
     ask.add_argument("--new-tokens", type=int, default=24)
     ask.add_argument("--runs", type=int, default=15)
     ask.add_argument("--contexts", type=int, nargs="+", default=[128, 1920])
+    ask.add_argument("--only", choices=list(CHECKS), nargs="+", default=list(CHECKS), metavar="CHECK")
     given = ask.parse_args()
     findings = list(_checks(given))
     for finding in findings:
@@ -59,16 +60,28 @@ def main() -> None:
 
 
 def _checks(given: argparse.Namespace) -> Iterator[Finding]:
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name in given.only:
+        yield from CHECKS[name](given)
+
+
+def _twice(given: argparse.Namespace) -> Iterator[Finding]:
+    sweep = _sweep(given, [given.small, given.big], given.contexts)
     with open_pool("ray", "auto") as pool:
-        sweep = _sweep(given, [given.small, given.big], given.contexts)
         one, two = (_run(sweep, given.out / name, pool) for name in ("first", "second"))
-        yield _agreement(cell_rows(one), cell_rows(two))
-        yield from _energy(cell_rows(one + two))
-        yield _mbu(cell_rows(one + two))
-        yield _alone_is_not_contended(cell_rows(one + two))
-        with _burner():
-            burnt = _run(_sweep(given, [given.small], given.contexts[:1]), given.out / "burnt", pool)
-        yield _flagged(cell_rows(burnt))
+    yield _agreement(cell_rows(one), cell_rows(two))
+    yield from _energy(cell_rows(one + two))
+    yield _mbu(cell_rows(one + two))
+    yield _alone_is_not_contended(cell_rows(one + two))
+
+
+def _beside_a_burner(given: argparse.Namespace) -> Iterator[Finding]:
+    with open_pool("ray", "auto") as pool, _burner():
+        burnt = _run(_sweep(given, [given.small], given.contexts[:1]), given.out / "burnt", pool)
+    yield _flagged(cell_rows(burnt))
+
+
+def _profiled(given: argparse.Namespace) -> Iterator[Finding]:
     yield _profile(expand(_sweep(given, [given.big], given.contexts[-1:]), "cuda")[0])
 
 
@@ -194,6 +207,8 @@ def _traced_prefill(engine: object, token_ids: list[list[int]]) -> float:
     spans = [event.time_range for event in trace.events() if str(event.device_type).endswith("CUDA")]
     return (max(span.end for span in spans) - min(span.start for span in spans)) / 1e6
 
+
+CHECKS = {"twice": _twice, "contended": _beside_a_burner, "profile": _profiled}
 
 if __name__ == "__main__":
     main()

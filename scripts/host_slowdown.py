@@ -3,6 +3,7 @@
 plain    nothing beside the run
 sampler  the telemetry's thread beside it, as no timed trial has it
 nice15   the priority that Ray gives its workers unless told otherwise (needs root to come back from)
+pinned   the thread that hands out the work may use one core only
 
 Turns are short, so that a slow spell of the machine hits all conditions alike; read the ratios to `plain`.
 """
@@ -35,7 +36,7 @@ def main() -> None:
     device = resolve_device("auto")
     engine = load_engine(Load(parse_model(given.model), given.quantization, "eager", device), None, 42)
     sampler = Sampler(open_gpu(device))
-    conditions = {"plain": nullcontext, "sampler": lambda: sampler, "nice15": _nice}
+    conditions = {"plain": nullcontext, "sampler": lambda: sampler, "nice15": _nice, "pinned": _pinned}
     seconds: dict[str, list[float]] = {name: [] for name in conditions}
     for number in range(-3, given.rounds):
         for name, condition in conditions.items():
@@ -49,7 +50,12 @@ def main() -> None:
 
 def _against_plain(times: list[float], plain: list[float]) -> dict[str, object]:
     ratios = [p / t for p, t in zip(plain, times, strict=True)]
-    return {"tok_s": 1 / median(times), "over_plain": median(ratios), "ci95": bootstrap_median_ci(ratios)}
+    return {
+        "tok_s": 1 / median(times),
+        "over_plain": median(ratios),
+        "ci95": bootstrap_median_ci(ratios),
+        "tpots_s": times,
+    }
 
 
 @contextmanager
@@ -59,6 +65,16 @@ def _nice() -> Iterator[None]:
         yield
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
+@contextmanager
+def _pinned() -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 if __name__ == "__main__":

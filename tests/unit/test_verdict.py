@@ -37,6 +37,17 @@ def test_a_wide_interval_is_noise() -> None:
     assert "after 10 runs" in verdict.findings[0].evidence
 
 
+def test_noise_tells_when_the_host_itself_was_unsteady() -> None:
+    times = [1.0, 2.0] * 5
+    steady, unsteady = (Telemetry(10, host_probe_s=probes) for probes in ((1e-3,) * 10, (1e-3, 1.8e-3) * 5))
+    told = [
+        judge(replace(result(times), telemetry=telemetry), TASK).findings[0].evidence
+        for telemetry in (steady, unsteady)
+    ]
+    assert "host itself" not in told[0]
+    assert told[1].endswith("; the host itself varied: the same Python work took up to 1.80x as long")
+
+
 def test_one_outlier_of_ten_is_no_noise() -> None:
     assert reasons(result([1.0] * 9 + [3.0])) == []
 

@@ -20,6 +20,8 @@ def test_no_thread_runs_beside_a_timed_trial_and_one_does_beside_untimed_work(mo
     assert telemetry is not None
     assert telemetry.samples >= 1
     assert telemetry.sm_clock_median_hz is not None
+    assert len(telemetry.host_probe_s) == 1
+    assert telemetry.host_probe_s[0] > 0
 
 
 def test_the_host_tells_how_much_others_worked() -> None:
@@ -34,7 +36,7 @@ def test_the_host_tells_how_much_others_worked() -> None:
         time.sleep(0.6)
     telemetry = watch.telemetry(lambda: None)
     assert telemetry is not None
-    assert telemetry.samples == 2
+    assert telemetry.samples == len(telemetry.host_probe_s) == 2
     assert telemetry.other_utilization is not None
     assert 0.0 <= telemetry.other_utilization <= 1.0
     watch.start_again()
