@@ -93,7 +93,7 @@ class Driver:
             keys = tuple(cell_key(cell) for cell in group.cells)
             attempts = tuple(self.folder.next_attempt(key) for key in keys)
             request = GroupRequest(group.load, group.cells, keys, attempts, self.sweep.seed, self.sweep.interleave)
-            job = self.pool.start(request, self.sweep.runtime_env.get(group.load.quantization))
+            job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
             owed = dict(zip(keys, group.cells, strict=True))
             self._jobs[job] = _Job(group, owed, self.clock(), now())
             self.observer.started(job, group)

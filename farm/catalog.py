@@ -2,30 +2,63 @@
 
 Adding a quantization backend adds one `Precision` here (what it costs in bytes, which report column it belongs to)
 and one file under `jobs/quantization/` (how it loads). Bits are those of the linear layers' weights; embeddings, norms
-and the head stay in 16 bit (or in 32 bit for `fp32`).
+and the head stay in 16 bit (or in 32 bit for `fp32`). `farm.quantization` reads what a sweep writes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A choice that a precision offers; written `gptq?group_size=64` in a sweep."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: str
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
     """One value of the quantization axis.
 
-    `report_key` is the mission's name in final_report.json (`None`: not one of its four columns).
-    `linear_bits` counts scales: 4.5 means 4-bit weights with one 32-bit scale per 64 of them.
+    `code_bits` are those of a weight's own code; each `group` of weights (None: a whole row, which adds next to
+    nothing) shares `scale_bits` more. `report_key` is the mission's name in final_report.json (`None`: not one of its
+    four columns). `needs_checkpoint`: weights are prepared once, by `farm prepare`, and not at every load.
     """
 
     name: str
     title: str
-    linear_bits: float
+    code_bits: float
     other_bits: int
     report_key: str | None
+    scale_bits: int = 0
+    group: int | None = None
+    options: tuple[Option, ...] = ()
+    needs_checkpoint: bool = False
 
     @property
     def is_quantized(self) -> bool:
-        return self.linear_bits < 16
+        return self.code_bits < 16
 
+    @property
+    def linear_bits(self) -> float:
+        """With the default options."""
+        return self.bits({option.name: option.default for option in self.options})
+
+    def bits(self, chosen: Mapping[str, str]) -> float:
+        """Bits a weight of the linear layers, scales and zero points included, with these options."""
+        if chosen.get("double_quant") == "on":
+            return self.code_bits + 8 / 64 + 32 / (64 * 256)  # 8-bit scales, and one 32-bit scale for 256 of those
+        group = int(chosen.get("group_size", self.group or 0))
+        return self.code_bits + (self.scale_bits / group if group > 0 else 0.0)
+
+
+GROUP_SIZE = Option("group_size", ("32", "64", "128"), "128")
+DOUBLE_QUANT = Option("double_quant", ("off", "on"), "off")
+GPTQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
+AWQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
+EXL3_BITS = Option("bits", ("2", "3", "4", "5", "6", "8"), "4")
 
 PRECISIONS: dict[str, Precision] = {
     p.name: p
@@ -34,9 +67,22 @@ PRECISIONS: dict[str, Precision] = {
         Precision("fp16", "FP16", 16, 16, "fp16"),
         Precision("bf16", "BF16", 16, 16, "bf16"),
         Precision("int8", "INT8 (bitsandbytes)", 8, 16, "int8"),
-        Precision("nf4", "NF4 (bitsandbytes)", 4.5, 16, "4bit"),
+        Precision("int8wo", "INT8 weight-only", 8, 16, "int8"),
+        Precision("nf4", "NF4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
+        Precision("fp4", "FP4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
+        Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, GPTQ_KERNEL), needs_checkpoint=True),
+        Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, AWQ_KERNEL), needs_checkpoint=True),
+        Precision("int4wo", "INT4 weight-only", 4, 16, "4bit", 32, 128, (GROUP_SIZE,)),
+        Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", ("32", "64", "128"), "64"),)),
+        Precision("exl3", "EXL3", 4, 16, "4bit", options=(EXL3_BITS,), needs_checkpoint=True),
+        Precision("autoawq", "AWQ (autoawq)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), needs_checkpoint=True),
+        Precision("auto-gptq", "GPTQ (auto-gptq)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), needs_checkpoint=True),
     )
 }
+
+# The precisions that run in a Python environment of their own, made by `farm prepare-env NAME`: their packages are no
+# longer kept up and do not import beside today's transformers.
+LEGACY = ("autoawq", "auto-gptq")
 
 # The row that quality and speed are compared against, best first: a 16-bit row, or 32 bit where no 16-bit row exists.
 BASELINES = ("fp16", "bf16", "fp32")
@@ -45,7 +91,36 @@ BASELINES = ("fp16", "bf16", "fp32")
 REFERENCES = {"cuda": BASELINES[0], "cpu": "fp32"}
 
 ENGINES = ("eager", "fake")
-CACHE_MODES = ("on", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMode:
+    """One value of the KV-cache axis. `bits` a cached value (None: as many as the model computes in, 0: no cache).
+
+    `is_lossy`: what is read back differs from what was computed, so the quality is measured with it.
+    """
+
+    name: str
+    title: str
+    bits: float | None = None
+    is_lossy: bool = False
+
+
+# `on` is transformers' own default, a cache that grows; each of the others changes one thing about it.
+CACHES: dict[str, CacheMode] = {
+    mode.name: mode
+    for mode in (
+        CacheMode("on", "cache on"),
+        CacheMode("off", "cache off", bits=0),
+        CacheMode("static", "static cache"),
+        CacheMode("fp8", "FP8 cache", 8, is_lossy=True),
+        CacheMode("int8", "INT8 cache", 8, is_lossy=True),
+        CacheMode("int4", "INT4 cache", 4, is_lossy=True),
+        CacheMode("offloaded", "cache on the host"),
+    )
+}
+CACHE_MODES = tuple(CACHES)
+DEFAULT_CACHE_MODES = ("on", "off")  # the mission's axis
 PROMPT_KINDS = ("chat", "code", "summary")
 LANGUAGES = ("en", "es")
 DEVICES = ("auto", "cuda", "cpu")

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from farm.architectures import Architecture
-from farm.catalog import PRECISIONS
+from farm.catalog import CACHES
 from farm.cells import SpeedTask
 from farm.device_facts import DeviceLimits, Energy, Telemetry
 from farm.formulas import tpot_s
 from farm.model_ref import architecture_of
+from farm.quantization import parse_quantization
 from farm.records import Record, SpeedResult
 from farm.roofline import Shape, Work, bound, decode_work, distance, limit_s, mbu, mfu, prefill_work
 from farm.stats import median
@@ -93,8 +94,10 @@ def _device_only(limits: DeviceLimits, reason: str) -> RooflineFigures:
 def _roofline(
     record: Record, speed: SpeedResult, task: SpeedTask, limits: DeviceLimits, architecture: Architecture
 ) -> RooflineFigures:
-    shape = Shape(task.batch_size, task.context_tokens, task.new_tokens, task.cache_mode == "on")
-    counted = (architecture, PRECISIONS[record.cell.load.quantization], shape, speed.memory.weights_bytes)
+    mode = CACHES[task.cache_mode]
+    kept = mode.bits != 0
+    shape = Shape(task.batch_size, task.context_tokens, task.new_tokens, kept, mode.bits if kept else None)
+    counted = (architecture, parse_quantization(record.cell.load.quantization), shape, speed.memory.weights_bytes)
     prefill, decode = prefill_work(*counted), decode_work(*counted)
     prefill_s = median([trial.prefill_s for trial in speed.trials]) if speed.trials else None
     step_s = _median_step(speed)

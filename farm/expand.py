@@ -15,10 +15,12 @@ from farm import catalog
 from farm.architectures import KNOWN
 from farm.cells import AGREEMENT_TOKENS, Cell, Load, PromptSet, QualityTask, SpeedTask, TextRef
 from farm.errors import SweepError
-from farm.model_ref import ModelRef, parse_model
+from farm.model_ref import ModelRef, architecture_of, parse_model
+from farm.quantization import parse_quantization
 from farm.sweep import AXES, Quality, Sweep, _AxisValues
 
 DEMO_TEXT = "demo_text.txt"
+GROUP_SIZES = tuple(int(size) for size in catalog.GROUP_SIZE.choices)
 Point = dict[str, str | int]
 
 
@@ -84,6 +86,7 @@ def _speed_cell(sweep: Sweep, point: Point, device: str) -> Cell:
         prompts=PromptSet(sweep.prompts.kinds, sweep.prompts.languages, sweep.prompts.per_length),
     )
     _check_engine(load)
+    _check_group_size(load)
     _check_length(model, task)
     return Cell(load, task)
 
@@ -94,6 +97,21 @@ def _check_engine(load: Load) -> None:
             f"model {str(load.model)!r} cannot run on engine {load.engine!r}: engine 'fake' goes with fake: models, "
             "and only with them; change one of the two, or exclude the pair"
         )
+
+
+def _check_group_size(load: Load) -> None:
+    """Where the shape is known without a download; a hub model's is checked when it is loaded or prepared."""
+    size, architecture = parse_quantization(load.quantization).group_size, architecture_of(load.model)
+    if size is None or architecture is None:
+        return
+    for name, width in (("hidden size", architecture.hidden), ("intermediate size", architecture.intermediate)):
+        if width % size:
+            valid = [str(other) for other in GROUP_SIZES if not (architecture.hidden % other or width % other)]
+            raise SweepError(
+                f"quantizations: {load.quantization} shares a scale among {size} weights, which does not divide the "
+                f"{name} {width} of {load.model}; write {load.quantization.partition('?')[0]}?group_size=N with N "
+                f"one of {', '.join(valid) or 'none: use another precision'}"
+            )
 
 
 def _check_length(model: ModelRef, task: SpeedTask) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from farm.architectures import Architecture
-from farm.catalog import PRECISIONS
+from farm.catalog import CACHES
 from farm.cells import Cell, Load, SpeedTask
 from farm.keys import cell_key
 from farm.model_ref import architecture_of
+from farm.quantization import parse_quantization
 from farm.records import Record, Status
 
 # Seconds of a guess, to order groups and to tell the user minutes from hours: never shown as a measurement.
@@ -84,14 +85,18 @@ def predicted_bytes(cell: Cell) -> float | None:
     architecture = architecture_of(cell.load.model)
     if architecture is None:
         return None
-    precision = PRECISIONS[cell.load.quantization]
-    weights = architecture.weight_bytes(precision.linear_bits, precision.other_bits)
-    return weights + _kv_bytes(cell, architecture, precision.other_bits / 8)
+    quantization = parse_quantization(cell.load.quantization)
+    other_bits = quantization.precision.other_bits
+    weights = architecture.weight_bytes(quantization.linear_bits, other_bits)
+    return weights + _kv_bytes(cell, architecture, other_bits)
 
 
-def _kv_bytes(cell: Cell, architecture: Architecture, bytes_per_value: float) -> float:
-    if not isinstance(cell.task, SpeedTask) or cell.task.cache_mode == "off":
+def _kv_bytes(cell: Cell, architecture: Architecture, model_bits: int) -> float:
+    """On the device: an offloaded cache lies on the host."""
+    if not isinstance(cell.task, SpeedTask) or cell.task.cache_mode == "offloaded":
         return 0.0
+    bits = CACHES[cell.task.cache_mode].bits
+    bytes_per_value = (model_bits if bits is None else bits) / 8
     tokens = cell.task.batch_size * (cell.task.context_tokens + cell.task.new_tokens)
     return architecture.kv_bytes_per_token(bytes_per_value) * tokens
 
@@ -108,7 +113,7 @@ def cell_seconds(cell: Cell) -> float:
     if not isinstance(cell.task, SpeedTask):
         return 40 * step
     task = cell.task
-    growth = 1.0 if task.cache_mode == "on" else 1 + task.context_tokens / 256
+    growth = 1.0 if task.cache_mode != "off" else 1 + task.context_tokens / 256
     return (task.warmups + task.runs + 1) * (task.new_tokens * growth + 2) * step
 
 

@@ -77,7 +77,9 @@ class Memory:
 class Effective:
     """What really ran, read off the loaded model and not off the request.
 
-    `mismatches` says in words where that is not what was requested; each makes the row `fallback_kernel`.
+    `quantization` tells what is true of the weights (bits, group size, calibration text ...), `kernels` what computes a
+    phase where that can be told apart. `mismatches` says in words where all this is not what was requested; each makes
+    the row `fallback_kernel`.
     """
 
     linear_classes: dict[str, int]
@@ -88,6 +90,9 @@ class Effective:
     compute_dtype: str | None = None
     graph_breaks: int | None = None
     mismatches: tuple[str, ...] = ()
+    quantization: dict[str, str] = field(default_factory=dict)
+    kernels: dict[str, str] = field(default_factory=dict)
+    compile_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,10 +66,18 @@ def _newness(record: Record) -> tuple[int, str, str]:
 
 def _place(record: Record, models: Sequence[str]) -> tuple[Any, ...]:
     load, task = record.cell.load, record.cell.task
-    precision = list(catalog.PRECISIONS).index(load.quantization)
+    name, _, options = load.quantization.partition("?")
+    precision = (list(catalog.PRECISIONS).index(name), options)
     head = (models.index(model_id(record.cell)), load.engine, load.device, precision, task.kind == "quality")
     if isinstance(task, SpeedTask):
-        return *head, task.batch_size, task.context_tokens, task.new_tokens, task.cache_mode != "on", record.key
+        return (
+            *head,
+            task.batch_size,
+            task.context_tokens,
+            task.new_tokens,
+            catalog.CACHE_MODES.index(task.cache_mode),
+            record.key,
+        )
     return *head, quality_rank(task), record.key
 
 

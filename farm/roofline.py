@@ -16,15 +16,23 @@ Performance Engineering: Best Practices" (2023), with all bytes of the KV cache 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from farm.architectures import Architecture
-from farm.catalog import Precision
 from farm.device_facts import DeviceLimits
 
 Bound = Literal["memory", "compute"]
 # Measured weights this much above the prediction are two copies (one a phase), of which a step reads one.
 _SEVERAL_COPIES = 1.25
+
+
+class Widths(Protocol):
+    """Bits of a value: a `farm.catalog.Precision`, or a `farm.quantization.Quantization` with its options."""
+
+    @property
+    def linear_bits(self) -> float: ...
+    @property
+    def other_bits(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +45,36 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The generation whose work is counted."""
+    """The generation whose work is counted. `kv_bits` a cached value; None: as many as the model computes in."""
 
     batch: int
     prompt_tokens: int
     new_tokens: int
     cache_on: bool = True
+    kv_bits: float | None = None
 
 
-def step_weight_bytes(architecture: Architecture, precision: Precision, measured_total: int | None = None) -> float:
+def step_weight_bytes(architecture: Architecture, widths: Widths, measured_total: int | None = None) -> float:
     """Bytes of the weights that every forward reads: all but the embedding table, which is the head's when tied.
 
     The measured total is preferred: it has the true scales, and the layers that a backend left in 16 bit. Not when it
     is far above the prediction: an engine that keeps one copy a phase does not read both in one step.
     """
-    predicted = architecture.weight_bytes(precision.linear_bits, precision.other_bits)
+    predicted = architecture.weight_bytes(widths.linear_bits, widths.other_bits)
     trusted = measured_total is not None and measured_total <= _SEVERAL_COPIES * predicted
     total = measured_total if trusted and measured_total is not None else predicted
     table = 0 if architecture.tied_embeddings else architecture.vocab * architecture.hidden
-    return total - table * precision.other_bits / 8
+    return total - table * widths.other_bits / 8
 
 
-def prefill_work(
-    architecture: Architecture, precision: Precision, shape: Shape, measured_total: int | None = None
-) -> Work:
+def prefill_work(architecture: Architecture, widths: Widths, shape: Shape, measured_total: int | None = None) -> Work:
     """One forward over the prompts. With the cache on, keys and values are written once."""
-    weights = step_weight_bytes(architecture, precision, measured_total)
-    return _forward(architecture, precision, shape, shape.prompt_tokens, weights)
+    weights = step_weight_bytes(architecture, widths, measured_total)
+    return _forward(architecture, widths, shape, shape.prompt_tokens, weights)
 
 
 def decode_work(
-    architecture: Architecture, precision: Precision, shape: Shape, measured_total: int | None = None
+    architecture: Architecture, widths: Widths, shape: Shape, measured_total: int | None = None
 ) -> Work | None:
     """The mean over the decode steps of one generation: step n has n - 1 generated tokens behind it and feeds the nth.
 
@@ -75,29 +82,33 @@ def decode_work(
     """
     if shape.new_tokens < 2:
         return None
-    weights = step_weight_bytes(architecture, precision, measured_total)
+    weights = step_weight_bytes(architecture, widths, measured_total)
     lengths = range(shape.prompt_tokens + 1, shape.prompt_tokens + shape.new_tokens)
     if shape.cache_on:
-        return _mean(_step(architecture, precision, shape, length, weights) for length in lengths)
-    return _mean(_forward(architecture, precision, shape, length, weights) for length in lengths)
+        return _mean(_step(architecture, widths, shape, length, weights) for length in lengths)
+    return _mean(_forward(architecture, widths, shape, length, weights) for length in lengths)
 
 
-def _step(architecture: Architecture, precision: Precision, shape: Shape, length: int, weights: float) -> Work:
+def _step(architecture: Architecture, widths: Widths, shape: Shape, length: int, weights: float) -> Work:
     """One token a sequence, the last of `length`: reads the keys and values before it and writes its own."""
-    value = precision.other_bits / 8
-    per_sequence = architecture.hidden * value + architecture.kv_bytes_per_token(value) * length
+    cached = architecture.kv_bytes_per_token(_kv_bytes(widths, shape)) * length
+    per_sequence = architecture.hidden * widths.other_bits / 8 + cached
     flops = _token_flops(architecture) + _head_flops(architecture) + _attention_flops(architecture, length)
     return Work(weights + shape.batch * per_sequence, shape.batch * flops)
 
 
-def _forward(architecture: Architecture, precision: Precision, shape: Shape, length: int, weights: float) -> Work:
+def _forward(architecture: Architecture, widths: Widths, shape: Shape, length: int, weights: float) -> Work:
     """All of `length` tokens at once, the head at the last only; position p attends to p tokens, itself included."""
-    value = precision.other_bits / 8
-    written = architecture.kv_bytes_per_token(value) if shape.cache_on else 0.0
-    per_sequence = length * (architecture.hidden * value + written)
+    written = architecture.kv_bytes_per_token(_kv_bytes(widths, shape)) if shape.cache_on else 0.0
+    per_sequence = length * (architecture.hidden * widths.other_bits / 8 + written)
     attention = _attention_flops(architecture, length * (length + 1) / 2)
     flops = length * _token_flops(architecture) + _head_flops(architecture) + attention
     return Work(weights + shape.batch * per_sequence, shape.batch * flops)
+
+
+def _kv_bytes(widths: Widths, shape: Shape) -> float:
+    """Of one cached value."""
+    return (widths.other_bits if shape.kv_bits is None else shape.kv_bits) / 8
 
 
 def _token_flops(architecture: Architecture) -> float:

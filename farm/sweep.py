@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from farm import catalog
 from farm.errors import SweepError, unknown
 from farm.model_ref import parse_model
+from farm.quantization import parse_quantization
 
 MAX_YAML_BYTES = 1_000_000
 AXES = ("model", "quantization", "engine", "cache_mode", "context", "batch_size")
@@ -54,8 +55,16 @@ def _valid_model(value: str) -> str:
     return value
 
 
+def _valid_quantization(value: str) -> str:
+    """In its canonical form, so that two spellings of one configuration are one cell."""
+    try:
+        return str(parse_quantization(value))
+    except SweepError as error:
+        raise ValueError(str(error)) from None
+
+
 ModelName = Annotated[str, AfterValidator(_valid_model)]
-Quantization = Annotated[str, AfterValidator(_one_of("quantization", catalog.PRECISIONS))]
+Quantization = Annotated[str, AfterValidator(_valid_quantization)]
 Engine = Annotated[str, AfterValidator(_one_of("engine", catalog.ENGINES))]
 CacheMode = Annotated[str, BeforeValidator(_yaml_switch), AfterValidator(_one_of("cache mode", catalog.CACHE_MODES))]
 PromptKind = Annotated[str, AfterValidator(_one_of("prompt kind", catalog.PROMPT_KINDS))]
@@ -146,7 +155,7 @@ class Sweep(_Strict):
     models: tuple[ModelName, ...] = Field(min_length=1)
     quantizations: tuple[Quantization, ...] = Field(min_length=1)
     engines: tuple[Engine, ...] = Field(("eager",), min_length=1)
-    cache_modes: tuple[CacheMode, ...] = Field(catalog.CACHE_MODES, min_length=1)
+    cache_modes: tuple[CacheMode, ...] = Field(catalog.DEFAULT_CACHE_MODES, min_length=1)
     contexts: tuple[Context, ...] = Field((128, 256, 512, 1024, 2048), min_length=1)
     batch_sizes: tuple[BatchSize, ...] = Field((1,), min_length=1)
     new_tokens: int = Field(128, ge=2, le=100_000)
@@ -176,6 +185,10 @@ class Sweep(_Strict):
                 f"prompts.per_length is {self.prompts.per_length}; raise it or lower the batch size"
             )
         return self
+
+    def runtime_env_of(self, quantization: str) -> RuntimeEnv | None:
+        """Where the workers of a quantization run: named outright, or for all options of its precision."""
+        return self.runtime_env.get(quantization) or self.runtime_env.get(quantization.partition("?")[0])
 
     def to_yaml(self) -> str:
         """The sweep as a file that `load_sweep` reads back to an equal sweep."""

@@ -8,9 +8,10 @@ import json
 
 def capabilities(device: str) -> dict[str, str | None]:
     """Each precision's name, and why it cannot run on `device` (None: it can)."""
-    from jobs.quantization import backends
+    from farm.quantization import parse_quantization
+    from jobs.quantization import backends, why_not
 
-    return {name: backend.why_not(name, device) for backend in backends() for name in backend.names}
+    return {name: why_not(parse_quantization(name), device) for backend in backends() for name in backend.names}
 
 
 def main() -> None:

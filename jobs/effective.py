@@ -3,11 +3,12 @@
 Why: a library may fall back without a word (a layer that cannot be quantized stays dense, a kernel is replaced, a dtype
 is widened), and the figure that follows is of something else than its label.
 
-    mismatches(model, Request("int8", "Linear8bitLt", torch.float16))    # ('3 of 210 linear layers are Linear ...',)
+    mismatches(model, Request("int8", ("Linear8bitLt",), torch.float16))    # ('... found 3 Linear of 210',)
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,11 +17,15 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a backend promises for a quantization: the class of every linear layer but the head, and the dtype."""
+    """What a backend promises for a quantization: the class of every linear layer but the head, and the dtype.
+
+    `details` is what the backend says of the weights that it loaded (bits, group size, kernel ...).
+    """
 
     quantization: str
-    linear_class: str
+    linear_classes: tuple[str, ...]
     dtype: torch.dtype
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 def linear_classes(model: nn.Module) -> dict[str, int]:
@@ -49,11 +54,13 @@ def mismatches(model: Any, request: Request) -> tuple[str, ...]:
 def _wrong_layers(model: Any, request: Request) -> str | None:
     head = model.get_output_embeddings()
     layers = [type(m).__name__ for m in model.modules() if is_linear(m) and m is not head]
-    wrong = Counter(name for name in layers if name != request.linear_class)
+    wrong = Counter(name for name in layers if name not in request.linear_classes)
     if not wrong:
         return None
     found = ", ".join(f"{count} {name}" for name, count in sorted(wrong.items()))
-    return f"asked {request.quantization} for {request.linear_class} layers, found {found} of {len(layers)}"
+    return (
+        f"asked {request.quantization} for {' or '.join(request.linear_classes)} layers, found {found} of {len(layers)}"
+    )
 
 
 def _wrong_dtype(model: Any, request: Request) -> str | None:

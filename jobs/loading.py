@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from farm.architectures import Architecture, architecture_of_config
-from farm.catalog import PRECISIONS, REFERENCES
+from farm.catalog import REFERENCES
 from farm.cells import Load
 from farm.errors import ModelUnavailable
+from farm.quantization import parse_quantization
 from jobs.effective import Request
 from jobs.engines.base import Engine, Reference
 from jobs.engines.eager import EagerEngine
@@ -27,14 +28,15 @@ from jobs.stopwatch import stopwatch_for
 
 def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     """Load once. Raises Unsupported with the reason, ModelNotFound, ModelUnavailable, or what torch raises."""
-    backend = usable_backend(load.quantization, load.device)
+    wanted = parse_quantization(load.quantization)
+    backend = usable_backend(wanted, load.device)
     located = locate(load.model, cache)
     meter = meter_for(load.device)
-    model = backend.load(load.quantization, located, load, seed)
+    model = backend.load(wanted, located, load, seed)
     tokenizer = load_tokenizer(located, load)
     release_unused(load.device)
-    dtype = backend.dtype(load.quantization, load.device)
-    request = Request(load.quantization, backend.linear_class, dtype)
+    classes, dtype = backend.linear_classes(wanted, load.device), backend.dtype(wanted, load.device)
+    request = Request(load.quantization, classes, dtype, backend.details(wanted, model))
     reference = reference_of(load, located, cache, seed)
     return EagerEngine(model.eval(), tokenizer, stopwatch_for(load.device), meter, request, reference)
 
@@ -50,9 +52,9 @@ def reference_of(load: Load, located: Located, cache: Path | None, seed: int) ->
 
 def _weights_bytes(located: Located, quantization: str) -> int | None:
     """None where the shape is not known: then only trying can tell whether it fits."""
-    precision = PRECISIONS[quantization]
+    widths = parse_quantization(quantization)
     architecture = located.random or _architecture_in(Path(located.name_or_path))
-    return int(architecture.weight_bytes(precision.linear_bits, precision.other_bits)) if architecture else None
+    return int(architecture.weight_bytes(widths.linear_bits, widths.other_bits)) if architecture else None
 
 
 def _architecture_in(folder: Path) -> Architecture | None:

@@ -9,7 +9,8 @@ divide different ones. Every ratio is of medians of equal tasks on one device.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from farm import catalog, formulas
+from farm import formulas
+from farm.quantization import parse_quantization
 from farm.rows import CellRow
 
 
@@ -115,7 +116,7 @@ def _cache_answer(row: CellRow, speedup: float) -> CacheAnswer:
 
 def _four_bit_pairs(speed: Sequence[CellRow]) -> list[tuple[CellRow, CellRow]]:
     """Each cached 4-bit row with the baseline row of the same task."""
-    four_bit = [row for row in speed if catalog.PRECISIONS[row.quantization].report_key == "4bit"]
+    four_bit = [row for row in speed if parse_quantization(row.quantization).precision.report_key == "4bit"]
     pairs = [(row, _baseline_row(row, speed)) for row in four_bit if row.cache_mode == "on"]
     return [(row, base) for row, base in pairs if base is not None]
 

@@ -104,10 +104,13 @@ def is_headline_cell(row: CellRow) -> bool:
 def _quantization(rows: Sequence[CellRow], report_key: str) -> str | None:
     """The precision for a key: the first one with a measured headline cell, else the first one in the sweep."""
     names = [name for name, precision in catalog.PRECISIONS.items() if precision.report_key == report_key]
-    measured = {row.quantization for row in rows if row.is_ok and is_headline_cell(row)}
-    present = {row.quantization for row in rows}
-    candidates = [name for name in names if name in measured] + [name for name in names if name in present]
-    return candidates[0] if candidates else None
+    measured = dict.fromkeys(row.quantization for row in rows if row.is_ok and is_headline_cell(row))
+    present = dict.fromkeys(row.quantization for row in rows)
+    for found in (measured, present):
+        candidates = [one for name in names for one in found if one.partition("?")[0] == name]
+        if candidates:
+            return candidates[0]
+    return None
 
 
 def _figures(speed: CellRow | None, quality: CellRow | None) -> Figures:

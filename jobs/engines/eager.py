@@ -156,6 +156,7 @@ class EagerEngine:
             cache_class=self._cache_classes.get(cache_mode or ""),
             compute_dtype=str(self.request.dtype).removeprefix("torch.") if self.request else None,
             mismatches=mismatches(self.model, self.request) if self.request else (),
+            quantization=dict(self.request.details) if self.request else {},
         )
 
     @torch.inference_mode()

@@ -1,11 +1,11 @@
-"""What all backends share: the protocol, the registry, and loading from a checkpoint without surprises.
+"""What all backends share: the interface, the registry, and loading from a checkpoint without surprises.
 
 Why so strict about loading: a model that loads without an error can still be garbage. A checkpoint with a missing
 tensor gets random numbers in its place, a model too large for the GPUs is moved to the CPU in silence, and both would
 be timed happily. Here both are failures.
 
-    backend = usable_backend("nf4", "cuda")
-    model = backend.load("nf4", located, load, seed=0)
+    backend = usable_backend(wanted := parse_quantization("nf4?double_quant=on"), "cuda")
+    model = backend.load(wanted, located, load, seed=0)
 """
 
 import importlib
@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from farm.cells import Load
 from farm.errors import ModelUnavailable, Unsupported, unknown
+from farm.quantization import Quantization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,26 +35,46 @@ _PACKAGE = "jobs.quantization"
 _NAMED_KEYS = 3  # a broken checkpoint may lack hundreds of tensors: three tell which layer it is
 
 
-class Backend(Protocol):
-    """Loads models in the precisions it names. `why_not` is cheap and never raises.
+class Backend:
+    """Loads models in the precisions it names. A backend overrides what differs; `why_not` is cheap and never raises.
 
-    `linear_class` is what each linear layer but the head must turn out to be; anything else is told in the row.
+    One that works on prepared weights (`needs_checkpoint` in the catalog) also overrides `recipe` and `prepare`.
     """
 
-    names: tuple[str, ...]
-    linear_class: str
+    names: tuple[str, ...] = ()
 
-    def why_not(self, name: str, device: str) -> str | None:
+    def why_not(self, wanted: Quantization, device: str) -> str | None:
         """One sentence when it cannot run here, None when it can."""
-        ...
+        return why_not_here(device)
 
-    def dtype(self, name: str, device: str) -> torch.dtype:
+    def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
         """What the matrix products are computed in, and what the unquantized parameters are kept in."""
-        ...
+        raise NotImplementedError
 
-    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
+    def linear_classes(self, wanted: Quantization, device: str) -> tuple[str, ...]:
+        """What each linear layer but the head may turn out to be; anything else is told in the row."""
+        raise NotImplementedError
+
+    def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         """The model on its device, ready to run. `seed` makes the weights of a random model."""
-        ...
+        raise NotImplementedError
+
+    def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
+        """What is true of the loaded weights and worth a column: bits, group size, kernel, calibration text."""
+        group = {} if wanted.group_size is None else {"group_size": str(wanted.group_size)}
+        return {"bits": f"{wanted.precision.code_bits:g}", **group}
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
+        """The layer's weights, [out, in], as they are after quantization; None where the package cannot tell them."""
+        return None
+
+    def recipe(self, wanted: Quantization) -> dict[str, str]:
+        """What makes a prepared checkpoint the one it is, beside the model and the calibration text."""
+        raise NotImplementedError
+
+    def prepare(self, wanted: Quantization, located: "Located", load: Load, folder: Path, seed: int = 0) -> None:
+        """Write a checkpoint that `load` can read into an empty folder; random weights need no calibration."""
+        raise NotImplementedError
 
 
 @cache
@@ -63,29 +85,29 @@ def backends() -> tuple[Backend, ...]:
     return tuple(importlib.import_module(f"{_PACKAGE}.{name}").BACKEND for name in names)
 
 
-def backend_for(name: str) -> Backend:
+def backend_for(wanted: Quantization) -> Backend:
     """The backend that serves a quantization. Raises Unsupported when none does."""
     for backend in backends():
-        if name in backend.names:
+        if wanted.name in backend.names:
             return backend
     served = [name for backend in backends() for name in backend.names]
-    raise Unsupported(unknown("quantization", name, served, where="no backend loads it"))
+    raise Unsupported(unknown("quantization", wanted.name, served, where="no backend loads it"))
 
 
-def why_not(name: str, device: str) -> str | None:
+def why_not(wanted: Quantization, device: str) -> str | None:
     """One sentence when this quantization cannot run on this device here, None when it can. Never raises."""
     try:
-        return backend_for(name).why_not(name, device)
+        return backend_for(wanted).why_not(wanted, device)
     except Unsupported as error:
         return str(error)
 
 
-def usable_backend(name: str, device: str) -> Backend:
+def usable_backend(wanted: Quantization, device: str) -> Backend:
     """The backend that serves a quantization, when it can run here. Raises Unsupported with the reason."""
-    reason = why_not(name, device)
+    reason = why_not(wanted, device)
     if reason is not None:
-        raise Unsupported(f"{name} cannot run on {device} here: {reason}")
-    return backend_for(name)
+        raise Unsupported(f"{wanted} cannot run on {device} here: {reason}")
+    return backend_for(wanted)
 
 
 def why_not_here(device: str, *packages: str, capability: tuple[int, int] = (0, 0)) -> str | None:

@@ -3,7 +3,7 @@
 The physics: 3.6 times fewer bytes than 16 bit, so at best 3.6 times the decode speed; the codes are unpacked to the
 compute dtype before each product, so prefill, bound by arithmetic, can only get slower.
 
-    BACKEND.load("nf4", located, load)
+    BACKEND.load(parse_quantization("nf4"), located, load)
 """
 
 import logging
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from farm.cells import Load
+from farm.quantization import Quantization
 from jobs.quantization.base import Backend, load_pretrained, load_random, replace_linears, why_not_here
 
 if TYPE_CHECKING:
@@ -23,21 +24,23 @@ if TYPE_CHECKING:
 _PASCAL = (6, 0)
 
 
-class NormalFloat4:
+class NormalFloat4(Backend):
     """`Linear4bit` in place of the linear layers; the head stays as it is."""
 
     names: tuple[str, ...] = ("nf4",)
-    linear_class = "Linear4bit"
 
-    def why_not(self, name: str, device: str) -> str | None:
+    def why_not(self, wanted: Quantization, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_PASCAL)
 
-    def dtype(self, name: str, device: str) -> torch.dtype:
+    def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
         return torch.bfloat16 if device == "cuda" else torch.float32
 
-    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
+    def linear_classes(self, wanted: Quantization, device: str) -> tuple[str, ...]:
+        return ("Linear4bit",)
+
+    def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        dtype = self.dtype(name, load.device)
+        dtype = self.dtype(wanted, load.device)
         if located.random is not None:
             model = load_random(located, dtype, load.device, seed)
             return replace_linears(model, lambda linear: _nf4(linear, dtype))
@@ -72,4 +75,4 @@ def _nf4(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
     return new.requires_grad_(False).eval()
 
 
-BACKEND: Backend = NormalFloat4()
+BACKEND = NormalFloat4()

@@ -4,7 +4,7 @@ The physics: half the bytes of fp16, so at best twice the decode speed. In pract
 each product and outlier columns (above 6.0) are computed apart in 16 bit, which reads back from the GPU in every layer
 (the columns' number is not known before): this path waits for the device by design, whatever engine drives it.
 
-    BACKEND.load("int8", located, load)
+    BACKEND.load(parse_quantization("int8"), located, load)
 """
 
 import logging
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from farm.cells import Load
+from farm.quantization import Quantization
 from jobs.quantization.base import Backend, load_pretrained, load_random, replace_linears, why_not_here
 
 if TYPE_CHECKING:
@@ -24,22 +25,24 @@ if TYPE_CHECKING:
 _TURING = (7, 5)  # the first GPUs with 8-bit tensor cores
 
 
-class Int8:
+class Int8(Backend):
     """`Linear8bitLt` in place of the linear layers; the head stays as it is."""
 
     names: tuple[str, ...] = ("int8",)
-    linear_class = "Linear8bitLt"
 
-    def why_not(self, name: str, device: str) -> str | None:
+    def why_not(self, wanted: Quantization, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_TURING)
 
-    def dtype(self, name: str, device: str) -> torch.dtype:
+    def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
         return torch.float16 if device == "cuda" else torch.float32
 
-    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
+    def linear_classes(self, wanted: Quantization, device: str) -> tuple[str, ...]:
+        return ("Linear8bitLt",)
+
+    def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         # On the CPU it logs one line a product ("inputs will be cast"): 20,000 lines in a short run.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        dtype = self.dtype(name, load.device)
+        dtype = self.dtype(wanted, load.device)
         if located.random is not None:
             return replace_linears(load_random(located, dtype, load.device, seed), _int8)
         return load_pretrained(located, load, dtype, _config())
@@ -69,4 +72,4 @@ def _int8(linear: nn.Linear) -> nn.Module:
     return new.requires_grad_(False).eval()
 
 
-BACKEND: Backend = Int8()
+BACKEND = Int8()

@@ -3,7 +3,7 @@
 A 7B model is 28 GB in fp32 and 14 GB in 16 bit; one decoded token reads all of it. On CPUs without native 16-bit
 matrix products fp32 is the faster one (about 6 times in prefill), on GPUs 16 bit is.
 
-    BACKEND.dtype("bf16", "cuda")       # torch.bfloat16
+    BACKEND.dtype(parse_quantization("bf16"), "cuda")       # torch.bfloat16
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from farm.cells import Load
+from farm.quantization import Quantization
 from jobs.quantization.base import Backend, load_pretrained, load_random, why_not_here
 
 if TYPE_CHECKING:
@@ -21,22 +22,24 @@ if TYPE_CHECKING:
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Dense:
+class Dense(Backend):
     """Plain `nn.Linear` layers in one dtype."""
 
     names: tuple[str, ...] = tuple(_DTYPES)
-    linear_class = "Linear"
 
-    def why_not(self, name: str, device: str) -> str | None:
+    def why_not(self, wanted: Quantization, device: str) -> str | None:
         return why_not_here(device)
 
-    def dtype(self, name: str, device: str) -> torch.dtype:
-        return _DTYPES[name]
+    def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
+        return _DTYPES[wanted.name]
 
-    def load(self, name: str, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
+    def linear_classes(self, wanted: Quantization, device: str) -> tuple[str, ...]:
+        return ("Linear",)
+
+    def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         if located.random is not None:
-            return load_random(located, self.dtype(name, load.device), load.device, seed)
-        return load_pretrained(located, load, self.dtype(name, load.device))
+            return load_random(located, self.dtype(wanted, load.device), load.device, seed)
+        return load_pretrained(located, load, self.dtype(wanted, load.device))
 
 
-BACKEND: Backend = Dense()
+BACKEND = Dense()

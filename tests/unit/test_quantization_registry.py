@@ -14,6 +14,7 @@ import torch
 import jobs.quantization
 from farm.catalog import PRECISIONS
 from farm.errors import ModelUnavailable, Unsupported
+from farm.quantization import Quantization, parse_quantization
 from jobs.quantization import backend_for, backends, base, usable_backend, why_not
 
 PLUGIN = """
@@ -22,7 +23,7 @@ import torch
 class Mine:
     names = ("int3",)
 
-    def why_not(self, name, device):
+    def why_not(self, wanted, device):
         return None
 
 BACKEND = Mine()
@@ -44,43 +45,43 @@ def test_every_precision_has_exactly_one_backend() -> None:
 def test_one_file_adds_a_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_registry: None) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
     monkeypatch.setattr(jobs.quantization, "__path__", [*jobs.quantization.__path__, str(tmp_path)])
-    assert type(usable_backend("int3", "cpu")).__name__ == "Mine"
-    assert backend_for("fp16") is not None
+    assert type(usable_backend(Quantization("int3"), "cpu")).__name__ == "Mine"
+    assert backend_for(Quantization("fp16")) is not None
 
 
 def test_an_unknown_name_is_unsupported_and_lists_the_valid_ones() -> None:
     with pytest.raises(Unsupported, match="int8"):
-        backend_for("int9")
-    assert "int9" in (why_not("int9", "cpu") or "")
+        backend_for(Quantization("int9"))
+    assert "int9" in (why_not(Quantization("int9"), "cpu") or "")
 
 
 @pytest.mark.parametrize("name", sorted(PRECISIONS))
 def test_everything_runs_on_the_cpu(name: str) -> None:
-    assert why_not(name, "cpu") is None
-    assert usable_backend(name, "cpu") is backend_for(name)
+    assert why_not(parse_quantization(name), "cpu") is None
+    assert usable_backend(parse_quantization(name), "cpu") is backend_for(parse_quantization(name))
 
 
 @pytest.mark.parametrize("name", ["int8", "nf4"])
 def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "find_spec", lambda package: None if package == "bitsandbytes" else find_spec(package))
-    assert "pip install bitsandbytes" in (why_not(name, "cpu") or "")
-    assert why_not("fp16", "cpu") is None
+    assert "pip install bitsandbytes" in (why_not(parse_quantization(name), "cpu") or "")
+    assert why_not(parse_quantization("fp16"), "cpu") is None
     with pytest.raises(Unsupported, match=f"{name} cannot run on cpu here: .*bitsandbytes"):
-        usable_backend(name, "cpu")
+        usable_backend(parse_quantization(name), "cpu")
 
 
 @pytest.mark.parametrize("name", sorted(PRECISIONS))
 def test_without_a_gpu_cuda_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "no CUDA device" in (why_not(name, "cuda") or "")
+    assert "no CUDA device" in (why_not(parse_quantization(name), "cuda") or "")
 
 
 def test_an_old_gpu_is_refused_int8_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
-    assert "7.5" in (why_not("int8", "cuda") or "")
-    assert why_not("nf4", "cuda") is None
-    assert why_not("bf16", "cuda") is None
+    assert "7.5" in (why_not(parse_quantization("int8"), "cuda") or "")
+    assert why_not(parse_quantization("nf4"), "cuda") is None
+    assert why_not(parse_quantization("bf16"), "cuda") is None
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,13 @@ def test_an_old_gpu_is_refused_int8_only(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_compute_dtypes(name: str, device: str, dtype: torch.dtype) -> None:
-    assert backend_for(name).dtype(name, device) is dtype
+    assert backend_for(parse_quantization(name)).dtype(parse_quantization(name), device) is dtype
 
 
 def test_asking_is_cheap() -> None:
     code = (
-        "import sys; from jobs.quantization import why_not; why_not('int8', 'cpu'); why_not('nf4', 'cuda');"
+        "import sys; from farm.quantization import parse_quantization as q; from jobs.quantization import why_not;"
+        "why_not(q('int8'), 'cpu'); why_not(q('nf4'), 'cuda');"
         "print(sorted({'transformers', 'bitsandbytes', 'accelerate'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
