@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from farm.cells import Cell, Load
 from farm.records import Record, Status
+from farm.sanity import MAX_PPL_RATIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class GroupRequest:
     attempts: tuple[int, ...]
     seed: int
     interleave: int = 4
+    max_ppl_ratio: float = MAX_PPL_RATIO
 
     def attempt_of(self, key: str) -> int:
         return self.attempts[self.keys.index(key)]

@@ -17,6 +17,7 @@ from farm.architectures import Architecture
 from farm.cells import Cell
 from farm.device_facts import DeviceLimits, Energy, Telemetry
 from farm.keys import SCHEMA_VERSION
+from farm.sanity import Sanity
 
 
 class Status(StrEnum):
@@ -174,7 +175,8 @@ class Environment:
 class Record:
     """One attempt at one cell. Exactly one of `speed`, `quality`, `failure` is set.
 
-    `architecture` is the loaded model's shape: that of a hub model is not known before.
+    `architecture` is the loaded model's shape: that of a hub model is not known before. `sanity` is what the gate saw
+    of the loaded model (`farm.sanity`); the cells of a model that did not pass are `invalid` and were not measured.
     """
 
     key: str
@@ -191,6 +193,7 @@ class Record:
     quality: QualityResult | None = None
     failure: Failure | None = None
     architecture: Architecture | None = None
+    sanity: Sanity | None = None
     schema: int = SCHEMA_VERSION
 
     @property

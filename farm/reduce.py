@@ -17,7 +17,7 @@ from farm.cells import Cell, QualityTask, SpeedTask
 from farm.device_rows import energy_figures, roofline_figures, telemetry_figures
 from farm.errors import FarmError
 from farm.records import Record, SpeedResult, Trial
-from farm.row_parts import evidence_of, memory_figures, quality_figures, trust_figures
+from farm.row_parts import evidence_of, memory_figures, quality_figures, sanity_figures, trust_figures
 from farm.rows import CellRow, TrialRow
 from farm.stats import Summary, median, p99, percentile, summarize
 
@@ -156,6 +156,7 @@ def _cell_row(record: Record, lookup: Lookup) -> CellRow:
         **_speed_figures(record),
         quality=quality_figures(record, lookup),
         evidence=evidence_of(record),
+        sanity=sanity_figures(record.sanity),
         roofline=roofline_figures(record),
         telemetry=telemetry_figures(record.speed.telemetry if record.speed else None),
         energy=energy_figures(record.speed.energy if record.speed else None),

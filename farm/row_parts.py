@@ -5,13 +5,23 @@ Why apart from `farm.reduce`: what a memory or quality column means is decided h
     memory_figures(record.speed.memory).weights_bytes    # 269_029_440
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from farm import formulas
 from farm.baseline import Lookup
 from farm.cells import QualityTask, SpeedTask
 from farm.records import Memory, QualityResult, Record, Status
-from farm.rows import AgreementFigures, DocumentFigures, Evidence, MemoryFigures, QualityFigures, TrustFigures
+from farm.rows import (
+    AgreementFigures,
+    DocumentFigures,
+    Evidence,
+    MemoryFigures,
+    QualityFigures,
+    SanityFigures,
+    TrustFigures,
+)
+from farm.sanity import Sanity
 from farm.stats import median
 from farm.verdict import host_spread, judge, launch_share
 
@@ -122,8 +132,17 @@ def evidence_of(record: Record) -> Evidence:
         compiled=effective.compiled,
         compute_dtype=effective.compute_dtype,
         requested_not_effective="; ".join(effective.mismatches) or None,
+        quantization_details=_counted(effective.quantization) or None,
+        kernels=_counted(effective.kernels) or None,
+        compile_s=effective.compile_s,
         device_clock=record.speed.device_clock if record.speed else None,
     )
+
+
+def sanity_figures(sanity: Sanity | None) -> SanityFigures:
+    if sanity is None:
+        return SanityFigures()
+    return SanityFigures(sanity.ppl_ratio, sanity.layer_error, sanity.text)
 
 
 def trust_figures(record: Record) -> TrustFigures:
@@ -143,5 +162,5 @@ def trust_figures(record: Record) -> TrustFigures:
     )
 
 
-def _counted(counts: dict[str, int]) -> str:
+def _counted(counts: Mapping[str, object]) -> str:
     return " ".join(f"{name}:{counts[name]}" for name in sorted(counts))

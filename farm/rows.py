@@ -112,7 +112,7 @@ class QualityFigures:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What really ran. Classes and dtypes read `Linear4bit:224 Linear:1`."""
+    """What really ran. Classes and dtypes read `Linear4bit:224 Linear:1`, details `bits:4 group_size:64`."""
 
     attention: str | None = None
     cache_class: str | None = None
@@ -121,7 +121,19 @@ class Evidence:
     compiled: bool | None = None
     compute_dtype: str | None = None
     requested_not_effective: str | None = None
+    quantization_details: str | None = None
+    kernels: str | None = None
+    compile_s: float | None = None
     device_clock: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SanityFigures:
+    """What the gate saw of the loaded model before anything was timed (farm.sanity)."""
+
+    sanity_ppl_ratio: float | None = None
+    sanity_layer_error: float | None = None
+    sanity_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,7 @@ class CellRow(Identity):
     memory: MemoryFigures = MemoryFigures()
     quality: QualityFigures = QualityFigures()
     evidence: Evidence = Evidence()
+    sanity: SanityFigures = SanityFigures()
     roofline: RooflineFigures = field(default_factory=RooflineFigures)
     telemetry: TelemetryFigures = field(default_factory=TelemetryFigures)
     energy: EnergyFigures = field(default_factory=EnergyFigures)

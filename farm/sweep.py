@@ -21,6 +21,7 @@ from farm import catalog
 from farm.errors import SweepError, unknown
 from farm.model_ref import parse_model
 from farm.quantization import parse_quantization
+from farm.sanity import MAX_PPL_RATIO
 
 MAX_YAML_BYTES = 1_000_000
 AXES = ("model", "quantization", "engine", "cache_mode", "context", "batch_size")
@@ -165,6 +166,7 @@ class Sweep(_Strict):
     max_runs: int = Field(30, ge=1, le=100_000)
     ci_target: float = Field(0.05, gt=0, le=1)
     max_reruns: int = Field(1, ge=0, le=10)
+    max_ppl_ratio: float = Field(MAX_PPL_RATIO, gt=1)
     seed: int = Field(42, ge=0)
     quality: Annotated[tuple[Quality, ...], BeforeValidator(_listed)] = ()
     device: Device = "auto"

@@ -20,7 +20,8 @@ from farm.architectures import Architecture
 from farm.cells import Cell, Load, QualityTask, SpeedTask
 from farm.device_facts import DeviceLimits
 from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
-from farm.records import Environment, Memory, QualityResult, Record, Status
+from farm.records import Environment, Failure, Memory, QualityResult, Record, Status
+from farm.sanity import Sanity, in_one_sentence, problems
 from farm.timestamps import now
 from jobs.engines import open_engine
 from jobs.engines.base import Engine
@@ -39,15 +40,17 @@ def run_group(request: GroupRequest) -> Iterator[Event]:
     yield Loading(os.getpid(), platform.node())
     desk = _Desk(request, now())
     try:
-        desk.limits = _device_limits(request.load)
-        began = time.perf_counter()
-        engine = open_engine(request)
+        engine = desk.load()
+        yield Loaded(desk.load_s or 0.0)
+        found = desk.pass_gate(engine)
     except Exception as error:
         yield from desk.fail_all(error)
         yield Ended(poisons(error))
         return
-    desk.loaded(engine, time.perf_counter() - began)
-    yield Loaded(desk.load_s or 0.0)
+    if found:
+        yield from desk.refuse_all(in_one_sentence(found))
+        yield Ended()
+        return
     with _imports_out_of_garbage_collection():
         yield Ended((yield from _run_blocks(engine, desk)))
 
@@ -90,13 +93,28 @@ class _Desk:
     environment: Environment | None = None
     limits: DeviceLimits | None = None
     architecture: Architecture | None = None
+    sanity: Sanity | None = None
     prompts: dict[tuple[object, ...], tuple[Prompt, ...]] = field(default_factory=dict)
 
-    def loaded(self, engine: Engine, load_s: float) -> None:
-        self.load_s = load_s
+    def load(self) -> Engine:
+        """Raises what loading raises."""
+        self.limits = _device_limits(self.request.load)
+        began = time.perf_counter()
+        engine = open_engine(self.request)
+        self.load_s = time.perf_counter() - began
         self.load_memory = engine.meter.read()
         self.environment = read_environment(self.request.load.device)
         self.architecture = engine.architecture
+        return engine
+
+    def pass_gate(self, engine: Engine) -> tuple[str, ...]:
+        """What is wrong with the loaded model; the fake engine has none."""
+        if self.request.load.engine == "fake":
+            return ()
+        from jobs.gate import look_at  # imports torch
+
+        self.sanity = look_at(engine, self.request.load)
+        return problems(self.sanity, self.request.max_ppl_ratio)
 
     def record(self, key: str, cell: Cell, status: Status = Status.OK, **parts: Any) -> Record:
         started, self.started_at = self.started_at, now()
@@ -112,6 +130,7 @@ class _Desk:
             load_memory=self.load_memory,
             limits=self.limits,
             architecture=self.architecture,
+            sanity=self.sanity,
             **parts,
         )
 
@@ -123,6 +142,10 @@ class _Desk:
         self.environment = read_environment(self.request.load.device)
         for key, cell in zip(self.request.keys, self.request.cells, strict=True):
             yield self.failed(key, cell, error)
+
+    def refuse_all(self, reason: str) -> Iterator[Event]:
+        for key, cell in zip(self.request.keys, self.request.cells, strict=True):
+            yield CellEnded(self.record(key, cell, Status.INVALID, failure=Failure(reason)))
 
     def prompts_for(self, engine: Engine, task: SpeedTask) -> tuple[Prompt, ...]:
         shape = (task.context_tokens, task.prompts, task.seed)

@@ -1,0 +1,186 @@
+"""The sanity gate: looks at a loaded model before anything is timed. What counts as sane is in `farm.sanity`.
+
+What it costs: a window of 256 tokens, 32 greedy tokens, a few single layers, and once a model and machine the
+reference's perplexity of the same window (kept in the cache folder: opening a 16-bit 8B model takes 5 s).
+
+    sanity = look_at(engine, load)
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from farm.cells import Load
+from farm.expand import demo_text
+from farm.quantization import parse_quantization
+from farm.sanity import Sanity
+from jobs.agreement import why_no_room
+from jobs.engines.base import Engine, Reference
+from jobs.failures import classify, poisons
+from jobs.models.cache import cache_root
+
+WINDOW_TOKENS = 256
+GREEDY_TOKENS = 32
+PROMPT = "The capital of France is"
+TEXT_CHARS = 120
+LAYER_ROWS = 4  # as many as a small batch: the kernel of decoding
+_SEED = 7
+
+
+def look_at(engine: Engine, load: Load) -> Sanity:
+    """All checks that mean something for this load. Raises what running the model raises."""
+    layers = _layer_errors(engine, load)
+    if not load.model.has_true_weights:
+        finite = _logits_finite(engine, [[5 + position % 200 for position in range(WINDOW_TOKENS)]])
+        told = {"perplexity": "random weights say nothing", "text": "random weights say nothing"}
+        return Sanity(logits_finite=finite, **layers.figures, reasons=told | layers.reasons)
+    tokens = tuple(engine.tokenizer.encode(demo_text()[: 8 * WINDOW_TOKENS]))[: WINDOW_TOKENS + 1]
+    said, distinct = _greedy(engine)
+    sanity = Sanity(
+        logits_finite=_logits_finite(engine, [tokens[:-1]]),
+        perplexity=_perplexity(engine, tokens),
+        vocabulary=engine.architecture.vocab if engine.architecture else None,
+        text=said,
+        distinct_tokens=distinct,
+        **layers.figures,
+        reasons=layers.reasons,
+    )
+    return _beside_reference(sanity, engine.reference, load, tokens)
+
+
+def _logits_finite(engine: Engine, token_ids: Sequence[Sequence[int]]) -> bool:
+    return bool(engine.logits(token_ids).isfinite().all())
+
+
+def _perplexity(engine: Engine, tokens: Sequence[int]) -> float | None:
+    """None where it is not finite: `logits_finite` says so, and infinity is no figure."""
+    (nll,) = engine.token_nll([tokens])
+    value = math.exp(min(math.fsum(nll) / len(nll), 700.0)) if all(map(math.isfinite, nll)) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def _greedy(engine: Engine) -> tuple[str, int]:
+    generation = engine.begin([list(engine.tokenizer.encode(PROMPT))], "on", GREEDY_TOKENS)
+    generation.prefill()
+    generation.first_token()
+    for _ in range(GREEDY_TOKENS - 1):
+        generation.decode_step()
+    (tokens,) = generation.tokens()
+    return str(engine.tokenizer.decode(tokens))[:TEXT_CHARS], len(set(tokens))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """Keyword arguments of a Sanity, and why there are none."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def _layer_errors(engine: Engine, load: Load) -> _Layers:
+    """Of every kind of layer in the first and the last block."""
+    wanted = parse_quantization(load.quantization)
+    model = getattr(engine, "model", None)
+    if not wanted.precision.is_quantized:
+        return _Layers(reasons={"layer_error": "the weights are not quantized"})
+    if model is None:
+        return _Layers(reasons={"layer_error": f"engine {load.engine} shows no layers"})
+    errors = [error for layer in _sampled(model) if (error := _layer_error(layer, load)) is not None]
+    if not errors:
+        return _Layers(reasons={"layer_error": f"{wanted.name} cannot tell its de-quantized weights"})
+    return _Layers({"layer_error": max(errors), "layers_checked": len(errors)})
+
+
+def _sampled(model: Any) -> Iterator[Any]:
+    from jobs.effective import is_linear
+
+    layers = [(name, m) for name, m in model.named_modules() if is_linear(m) and m is not model.get_output_embeddings()]
+    kinds: dict[str, list[Any]] = {}
+    for name, layer in layers:
+        kinds.setdefault(name.rsplit(".", 1)[-1], []).append(layer)
+    for same in kinds.values():
+        yield from dict.fromkeys((same[0], same[-1]))
+
+
+def _layer_error(layer: Any, load: Load) -> float | None:
+    import torch
+
+    from jobs.quantization import backend_for
+
+    wanted = parse_quantization(load.quantization)
+    backend = backend_for(wanted)
+    weights = backend.dequantized(layer)
+    if weights is None:
+        return None
+    dtype = backend.dtype(wanted, load.device)
+    generator = torch.Generator().manual_seed(_SEED)
+    x = torch.randn((LAYER_ROWS, weights.shape[1]), generator=generator).to(weights.device, dtype)
+    with torch.inference_mode():
+        found, expected = layer(x).float(), x.float() @ weights.float().T
+        if getattr(layer, "bias", None) is not None:
+            expected += layer.bias.float()
+        return float((found - expected).norm() / expected.norm())
+
+
+def _beside_reference(sanity: Sanity, reference: Reference | None, load: Load, tokens: Sequence[int]) -> Sanity:
+    """The reference's own perplexity; without it the gate still has its other checks, and says why."""
+    if reference is None or reference.open is None:
+        reason = "this engine names no reference model" if reference is None else "this is the reference"
+        return replace(sanity, reasons={**sanity.reasons, "reference_perplexity": reason})
+    try:
+        found = _reference_perplexity(reference, load, tokens)
+    except Exception as error:
+        if poisons(error):
+            raise
+        reason = classify(error)[1].message
+        return replace(sanity, reasons={**sanity.reasons, "reference_perplexity": reason})
+    if isinstance(found, str):
+        return replace(sanity, reasons={**sanity.reasons, "reference_perplexity": found})
+    return replace(sanity, reference_perplexity=found, reference=reference.name)
+
+
+def _reference_perplexity(reference: Reference, load: Load, tokens: Sequence[int]) -> float | str:
+    """The figure, or why there is none. Kept on this machine: equal weights on an equal device say it again."""
+    from jobs.memory import free_bytes, release_unused
+
+    kept = _kept_file(reference, load, tokens)
+    if (known := _read(kept)) is not None:
+        return known
+    release_unused(reference.device)
+    if (no_room := why_no_room(reference.needed_bytes, free_bytes(reference.device))) is not None:
+        return no_room
+    assert reference.open is not None
+    found = _perplexity(reference.open(), tokens)
+    release_unused(reference.device)
+    if found is None:
+        return f"{reference.name} itself has no finite perplexity here"
+    _write(kept, found)
+    return found
+
+
+def _kept_file(reference: Reference, load: Load, tokens: Sequence[int]) -> Path:
+    model = (load.model.source, load.model.name, load.model.revision)
+    identity = [*model, reference.name, reference.device, version("torch"), version("transformers"), *tokens]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    return cache_root() / "references" / f"{digest[:24]}.json"
+
+
+def _read(file: Path) -> float | None:
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["perplexity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(file: Path, perplexity: float) -> None:
+    """Aside first: two workers may write the same figure at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps({"perplexity": perplexity}), encoding="utf-8")
+    aside.replace(file)
