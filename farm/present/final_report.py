@@ -1,8 +1,9 @@
 """metrics/final_report.json: the mission's keys on top, and beside them what a reader needs to believe them.
 
 Why this shape: `fp16`, `bf16`, `int8` and `4bit` hold exactly the four figures the mission names, so a strict reader
-can take them as they are; `reasons`, `ci` and `source_cells` lie beside them under the same names. The file holds no
-moment but those of the records, sorted keys and no NaN: the same records give the same bytes.
+can take them as they are; `reasons`, `ci`, `quality` and `source_cells` lie beside them under the same names, and
+`quantizations` holds the same for every entry of the axis (a key stands for the first). The file holds no moment but
+those of the records, sorted keys and no NaN: the same records give the same bytes.
 
     write_final_report(Path("metrics/final_report.json"), records, sweep="demo")
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from farm.present.answers import answers_of
 from farm.present.atomic import write_atomically
-from farm.present.headline import REPORT_KEYS, headline_of
+from farm.present.headline import REPORT_KEYS, Headline, headline_of, headline_of_quantization
 from farm.records import Environment, Record, Status
 from farm.reduce import SHORT_KEY, cell_rows, final_records
 from farm.rows import CellRow
@@ -58,10 +59,25 @@ def _subject(row: CellRow) -> Subject:
 def _precisions(rows: Sequence[CellRow], subject: Subject) -> Json:
     own = [row for row in rows if _subject(row) == subject]
     headlines = {name: headline_of(own, name) for name in REPORT_KEYS}
+    every = {name: headline_of_quantization(own, name) for name in dict.fromkeys(row.quantization for row in own)}
     return {
         **{name: asdict(headline.figures) for name, headline in headlines.items()},
+        **_beside(headlines),
+        "quantizations": {name: _one(headline) for name, headline in every.items()},
+    }
+
+
+def _one(headline: Headline) -> Json:
+    plain = asdict(headline)
+    return {**plain.pop("figures"), **plain, "reasons": _present(plain["reasons"])}
+
+
+def _beside(headlines: dict[str, Headline]) -> Json:
+    """What a reader needs to believe the figures, under the same names."""
+    return {
         "reasons": {name: _present(asdict(headline.reasons)) for name, headline in headlines.items()},
         "ci": {name: asdict(headline.ci) for name, headline in headlines.items()},
+        "quality": {name: asdict(headline.quality) for name, headline in headlines.items()},
         "source_cells": {name: asdict(headline.sources) for name, headline in headlines.items()},
     }
 

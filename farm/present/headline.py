@@ -53,6 +53,18 @@ class Intervals:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """What the precision costs in answers, against the 16-bit row: the mission's 5 % rule and beyond."""
+
+    ppl_delta_percent: float | None = None
+    ppl_within_5_percent: bool | None = None
+    bits_per_byte: float | None = None
+    lm_eval_word_perplexity: float | None = None
+    kl_mean: float | None = None
+    top1_agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Which precision and which cells (short keys) the figures come from.
 
@@ -64,6 +76,7 @@ class Sources:
     quality: str | None = None
     text: str | None = None
     protocol: str | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +87,22 @@ class Headline:
     reasons: Reasons
     ci: Intervals
     sources: Sources
+    quality: Quality = Quality()
 
 
 def headline_of(rows: Sequence[CellRow], report_key: str) -> Headline:
     """One key for one model, engine and device (`rows` are all of theirs)."""
-    name = _quantization(rows, report_key)
+    return headline_of_quantization(rows, _quantization(rows, report_key))
+
+
+def headline_of_quantization(rows: Sequence[CellRow], name: str | None) -> Headline:
+    """The same for one entry of the quantization axis: a key of the mission stands for several."""
     own = [row for row in rows if row.quantization == name]
     if not own:
         reasons = Reasons(NOT_IN_SWEEP, NOT_IN_SWEEP, NOT_IN_SWEEP, NOT_IN_SWEEP)
         return Headline(Figures(), reasons, Intervals(), Sources())
     speed = next((row for row in own if is_headline_cell(row)), None)
-    quality = next((row for row in own if row.kind == "quality"), None)
+    quality = next((row for row in own if row.kind == "quality" and row.cache_mode is None), None)
     figures = _figures(speed, quality)
     sources = Sources(
         quantization=name,
@@ -92,8 +110,10 @@ def headline_of(rows: Sequence[CellRow], report_key: str) -> Headline:
         quality=quality.key if quality else None,
         text=quality.quality.perplexity_text if quality else None,
         protocol=quality.protocol if quality else None,
+        verdict=speed.trust.verdict if speed else None,
     )
-    return Headline(figures, _reasons(figures, speed, quality, own[0]), _intervals(speed), sources)
+    reasons = _reasons(figures, speed, quality, own[0])
+    return Headline(figures, reasons, _intervals(speed), sources, _quality(quality))
 
 
 def is_headline_cell(row: CellRow) -> bool:
@@ -120,6 +140,20 @@ def _figures(speed: CellRow | None, quality: CellRow | None) -> Figures:
         vram_gb=None if peak is None else peak / 1e9,
         prefill_ms=speed.prefill_s.median * 1000 if speed and speed.prefill_s else None,
         ppl=quality.quality.perplexity if quality and quality.has_true_weights else None,
+    )
+
+
+def _quality(row: CellRow | None) -> Quality:
+    if row is None or not row.has_true_weights:
+        return Quality()
+    found = row.quality
+    return Quality(
+        ppl_delta_percent=found.perplexity_delta_percent,
+        ppl_within_5_percent=found.ppl_within_5_percent,
+        bits_per_byte=found.bits_per_byte,
+        lm_eval_word_perplexity=found.document.lm_eval_word_perplexity,
+        kl_mean=found.agreement.kl_mean,
+        top1_agreement=found.agreement.top1_agreement,
     )
 
 

@@ -50,6 +50,23 @@ def test_the_figures_are_those_of_the_cell_with_2048_tokens() -> None:
     assert low <= row.decode_tok_s.median <= high
 
 
+def test_the_quality_beside_the_figures_is_that_of_the_quality_row() -> None:
+    got, rows = report(RUN), cell_rows(RUN)
+    row = next(r for r in rows if (r.quantization, r.kind) == ("nf4", "quality"))
+    assert got["quality"]["4bit"]["ppl_delta_percent"] == row.quality.perplexity_delta_percent
+    assert got["quality"]["4bit"]["ppl_within_5_percent"] == row.quality.ppl_within_5_percent is not None
+    assert got["quality"]["4bit"]["kl_mean"] == row.quality.agreement.kl_mean
+    assert got["quality"]["fp16"]["ppl_delta_percent"] is None
+
+
+def test_every_entry_of_the_axis_has_its_own_figures() -> None:
+    got = report(RUN)
+    assert set(got["quantizations"]) == {r.quantization for r in cell_rows(RUN)}
+    for name, key in (("fp16", "fp16"), ("nf4", "4bit")):
+        assert {figure: got["quantizations"][name][figure] for figure in FOUR} == got[key]
+        assert got["quantizations"][name]["sources"] == got["source_cells"][key]
+
+
 def test_a_precision_outside_the_sweep_is_null_with_that_reason() -> None:
     got = report(build.sweep(quantizations=("fp16",)))
     assert got["int8"] == dict.fromkeys(FOUR)
