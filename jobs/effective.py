@@ -30,7 +30,17 @@ class Request:
 
 def linear_classes(model: nn.Module) -> dict[str, int]:
     """How many layers of each linear class the model holds, the head included."""
-    return dict(Counter(type(module).__name__ for module in model.modules() if is_linear(module)))
+    return dict(Counter(class_of(module) for module in model.modules() if is_linear(module)))
+
+
+def class_of(linear: nn.Module) -> str:
+    """`Linear4bit`; `Linear[Int8Tensor]` where the layer is the usual one and its weight a tensor of another kind.
+
+    torchao works that way: the class of the layer alone would look like 16 bit.
+    """
+    weight = getattr(linear, "weight", None)
+    wraps = hasattr(weight, "__tensor_flatten__")
+    return f"{type(linear).__name__}[{type(weight).__name__}]" if wraps else type(linear).__name__
 
 
 def is_linear(module: nn.Module) -> bool:
@@ -53,7 +63,7 @@ def mismatches(model: Any, request: Request) -> tuple[str, ...]:
 
 def _wrong_layers(model: Any, request: Request) -> str | None:
     head = model.get_output_embeddings()
-    layers = [type(m).__name__ for m in model.modules() if is_linear(m) and m is not head]
+    layers = [class_of(m) for m in model.modules() if is_linear(m) and m is not head]
     wrong = Counter(name for name in layers if name not in request.linear_classes)
     if not wrong:
         return None
