@@ -20,6 +20,9 @@ POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]),
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
 RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
+LANG = click.option(
+    "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="Of figures and report.html."
+)
 NO_IMAGES = click.option("--no-images", is_flag=True, help="Skip the PNG files (no browser needed).")
 
 
@@ -112,13 +115,14 @@ def plan(sweep_path: Path, device: str | None) -> int:
 @cli.command()
 @RUN_DIR
 @NO_IMAGES
-def report(run_dir: Path, no_images: bool) -> int:
-    """Write tables, figures and the JSON report again from the records of DIR; measures nothing."""
-    _report(run_dir.absolute(), images=not no_images)
+@LANG
+def report(run_dir: Path, no_images: bool, lang: str) -> int:
+    """Write tables, figures and the reports again from the records of DIR; measures nothing."""
+    _report(run_dir.absolute(), images=not no_images, lang=lang)
     return 0
 
 
-def _report(path: Path, images: bool) -> None:
+def _report(path: Path, images: bool, lang: str = "en") -> None:
     from rich.console import Console
 
     from farm.present.report import write_outputs
@@ -130,7 +134,7 @@ def _report(path: Path, images: bool) -> None:
     records = folder.results()
     console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
-    outputs = write_outputs(records, folder.path, images, folder.manifest().sweep.name, allow_fake=True)
+    outputs = write_outputs(records, folder.path, images, folder.manifest().sweep.name, allow_fake=True, lang=lang)
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
     for file in outputs.files:

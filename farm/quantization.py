@@ -46,6 +46,11 @@ class Quantization:
         return self.precision.other_bits
 
     @property
+    def report_key(self) -> str | None:
+        """The mission's column; a format of many widths (`exl3?bits=6`) is in the 4-bit one with 4 bits only."""
+        return None if dict(self.options).get("bits", "4") != "4" else self.precision.report_key
+
+    @property
     def title(self) -> str:
         """For people: `GPTQ (kernel triton)`."""
         told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self._not_default())

@@ -116,7 +116,7 @@ def _cache_answer(row: CellRow, speedup: float) -> CacheAnswer:
 
 def _four_bit_pairs(speed: Sequence[CellRow]) -> list[tuple[CellRow, CellRow]]:
     """Each cached 4-bit row with the baseline row of the same task."""
-    four_bit = [row for row in speed if parse_quantization(row.quantization).precision.report_key == "4bit"]
+    four_bit = [row for row in speed if parse_quantization(row.quantization).report_key == "4bit"]
     pairs = [(row, _baseline_row(row, speed)) for row in four_bit if row.cache_mode == "on"]
     return [(row, base) for row, base in pairs if base is not None]
 

@@ -6,6 +6,7 @@ be blank offline. PNGs are drawn by one headless Chromium for all figures: start
     written = write_drawings(all_drawings(rows), Path("out"), images=True)
 """
 
+import html
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,26 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
+from farm.present.alt import alt_text, title_of
 from farm.present.atomic import write_atomically
 from farm.present.figures import Drawing
+from farm.present.words import say
 
 PNG_SCALE = 2
 LIBRARY = "plotly.min.js"
 _CONFIG = {"displaylogo": False, "responsive": True}
+_PAGE = """<!DOCTYPE html>
+<html lang="{lang}">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title></head>
+<body style="margin:0">
+<figure style="margin:0" aria-labelledby="words">
+{picture}
+<figcaption id="words" style="margin:1rem;max-width:70rem;font:14px/1.5 sans-serif;color:#222">{words}</figcaption>
+</figure>
+</body>
+</html>
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +46,24 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
-def write_drawings(drawings: Sequence[Drawing], out: Path, images: bool = True) -> Written:
+def write_drawings(drawings: Sequence[Drawing], out: Path, images: bool = True, language: str = "en") -> Written:
     """Write every drawing below `out`. Never fails for want of a browser: that is one warning."""
-    pages = [_write_page(drawing, out) for drawing in drawings]
+    pages = [_write_page(drawing, out, language) for drawing in drawings]
     folders = dict.fromkeys(page.parent for page in pages)
     libraries = [write_atomically(folder / LIBRARY, get_plotlyjs().encode()) for folder in folders]
     pictures = _write_images(drawings, out) if images else Written(())
     return Written((*pages, *libraries, *pictures.files), pictures.warnings)
 
 
-def _write_page(drawing: Drawing, out: Path) -> Path:
+def _write_page(drawing: Drawing, out: Path, language: str) -> Path:
     # A fixed div id: plotly's default is random, and the page would differ at every writing.
-    page = drawing.figure.to_html(config=_CONFIG, include_plotlyjs="directory", div_id=drawing.name)
+    picture = drawing.figure.to_html(config=_CONFIG, include_plotlyjs="directory", div_id=drawing.name, full_html=False)
+    page = _PAGE.format(
+        lang=say(language, "html_lang"),
+        title=html.escape(title_of(drawing.figure)),
+        picture=picture,
+        words=html.escape(alt_text(drawing.figure)),
+    )
     return write_atomically(out / drawing.folder / f"{drawing.name}.html", page.encode())
 
 

@@ -134,6 +134,8 @@ def _quantization(rows: Sequence[CellRow], report_key: str) -> str | None:
 
 
 def _figures(speed: CellRow | None, quality: CellRow | None) -> Figures:
+    """Of rows that are ok only: an invalid one may hold figures that nobody should quote."""
+    speed, quality = _ok(speed), _ok(quality)
     peak = speed.memory.peak_allocated_bytes if speed else None
     return Figures(
         tokens_s_2048=speed.decode_tok_s.median if speed and speed.decode_tok_s else None,
@@ -187,8 +189,12 @@ def _failure(row: CellRow) -> str | None:
     return None if row.is_ok else f"{row.status.value}: {row.reason or 'no message'}"
 
 
+def _ok(row: CellRow | None) -> CellRow | None:
+    return row if row is not None and row.is_ok else None
+
+
 def _intervals(speed: CellRow | None) -> Intervals:
-    if speed is None:
+    if speed is None or not speed.is_ok:
         return Intervals()
     return Intervals(_interval(speed.decode_tok_s, 1.0), _interval(speed.prefill_s, 1000.0))
 

@@ -12,10 +12,15 @@ from pathlib import Path
 
 from farm.present.csv_files import write_cells_csv, write_results_csv
 from farm.present.figure_files import write_drawings
-from farm.present.figures import all_drawings
+from farm.present.figures import Drawing, all_drawings
+from farm.present.figures.gantt_bars import LoggedEvent, parse_events
 from farm.present.final_report import write_final_report
+from farm.present.report_html import page_of, write_report_html
+from farm.present.report_html_parts import report_rows, shows_all_batches
+from farm.present.words import DEFAULT, check_language
 from farm.records import Record
-from farm.reduce import cell_rows, refuse_fake, trial_rows
+from farm.reduce import cell_rows, final_records, refuse_fake, trial_rows
+from farm.rows import CellRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,49 @@ class Outputs:
 
 
 def write_outputs(
-    records: Sequence[Record], out: Path, images: bool = True, sweep: str | None = None, allow_fake: bool = False
+    records: Sequence[Record],
+    out: Path,
+    images: bool = True,
+    sweep: str | None = None,
+    allow_fake: bool = False,
+    lang: str = DEFAULT,
 ) -> Outputs:
-    """Write `out`/benchmarks, figures and metrics. Raises FarmError for records of the fake engine unless allowed.
+    """Write report.html, benchmarks, figures and metrics below `out`; an event log found there is drawn.
 
-    `sweep` is the sweep's name for the JSON report; `images=False` skips the PNGs.
+    `sweep` is the sweep's name; `images=False` skips the PNGs; `lang` is that of figures and page, CSV and JSON have
+    none. Raises FarmError for records of the fake engine unless allowed, and for a language nobody wrote.
     """
+    check_language(lang)
     if not allow_fake:
         refuse_fake(records)
-    cells = cell_rows(records)
+    cells, final = cell_rows(records), list(final_records(records).values())
     results_csv = write_results_csv(out / "benchmarks" / "results.csv", trial_rows(records))
     cells_csv = write_cells_csv(out / "benchmarks" / "cells.csv", cells)
     report = write_final_report(out / "metrics" / "final_report.json", records, sweep)
-    drawn = write_drawings(all_drawings(cells), out, images)
-    return Outputs((results_csv, cells_csv, report, *drawn.files), drawn.warnings)
+    events = read_events(out)
+    drawings = all_drawings(cells, final, events, lang)
+    page = _write_page(out / "report.html", cells, final, events, sweep, lang, drawings)
+    drawn = write_drawings(drawings, out, images, lang)
+    return Outputs((page, results_csv, cells_csv, report, *drawn.files), drawn.warnings)
+
+
+def read_events(run: Path) -> tuple[LoggedEvent, ...]:
+    """The run's log; none where the records came without one."""
+    try:
+        return parse_events((run / "events.jsonl").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+
+
+def _write_page(
+    file: Path,
+    cells: Sequence[CellRow],
+    final: Sequence[Record],
+    events: Sequence[LoggedEvent],
+    sweep: str | None,
+    lang: str,
+    drawings: Sequence[Drawing],
+) -> Path:
+    """With the figures at hand, or, where they have a panel for each of many batches, with shorter ones."""
+    shown = drawings if shows_all_batches(cells) else all_drawings(report_rows(cells), final, events, lang)
+    return write_report_html(file, page_of(cells, final, shown, lang, sweep))

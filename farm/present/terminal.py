@@ -5,6 +5,7 @@ Why so few columns: it must read at 100 columns over ssh; cells.csv has the rest
     print_table(cell_rows(records), Console())
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.present.figures.panels import Panel, quality_panels, speed_panels
+from farm.present.figures.points import is_trusted
 from farm.present.theme import color_of, short_title_of
 from farm.rows import CellRow
 from farm.stats import Summary
@@ -29,6 +31,7 @@ def print_table(rows: Sequence[CellRow], console: Console) -> None:
     if not panels:
         for panel in quality_panels(rows):
             console.print(_quality_table(panel))
+    _print_suspects(rows, console)
     _print_failures(rows, console)
 
 
@@ -57,7 +60,7 @@ def _quality_table(panel: Panel) -> Table:
 def _measured(row: CellRow) -> list[Text]:
     return [
         *_task(row),
-        _number(_median(row.decode_tok_s), 1),
+        _speed(row),
         _interval(row.decode_tok_s),
         _number(_median(row.ttft_s, 1000), 1),
         _number(_median(row.prefill_s, 1000), 1),
@@ -66,6 +69,12 @@ def _measured(row: CellRow) -> list[Text]:
         _change(row),
         _number(row.speedup_vs_baseline, 2, "x"),
     ]
+
+
+def _speed(row: CellRow) -> Text:
+    """Hollow like a figure's marker when the row is not valid by its verdict."""
+    text = _number(_median(row.decode_tok_s), 1)
+    return text if is_trusted(row) else Text(f"○ {text.plain}", style="yellow")
 
 
 def _failed(row: CellRow) -> list[Text]:
@@ -108,6 +117,13 @@ def _change(row: CellRow) -> Text:
         return Text("base", style="dim") if is_baseline else EMPTY
     style = "green" if percent <= 1 else "yellow" if percent <= 5 else "red"
     return Text(f"{percent:+.1f}%", style=style)
+
+
+def _print_suspects(rows: Iterable[CellRow], console: Console) -> None:
+    counts = Counter((row.trust.verdict or "").split(" (")[0] for row in rows if row.is_ok and not is_trusted(row))
+    if counts:
+        words = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+        console.print(Text(f"○ {counts.total()} cell(s) not valid by their own verdict: {words}", style="yellow"))
 
 
 def _print_failures(rows: Iterable[CellRow], console: Console) -> None:

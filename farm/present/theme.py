@@ -1,10 +1,17 @@
 """How every figure looks: one colour a precision everywhere, readable by colour-blind people and on a projector.
 
 Why one place: a reader who learned that orange is INT8 must never meet another orange. The colours are those of Okabe
-and Ito, "Color Universal Design" (2008); marker shapes repeat the same information for black-and-white print.
+and Ito, "Color Universal Design" (2008), and behind them dark ones of Paul Tol, "Colour Schemes", SRON/EPS/TN/09-002
+(2021); marker shapes repeat the same information for black-and-white print.
 
     color_of("int8")    # '#E69F00'
+
+A precision may carry options, `gptq?group_size=64`: the colour is that of the family before the `?`, the marker tells
+the options apart. Dashes tell engines or cache modes apart. A hollow marker is a row whose verdict is not valid.
 """
+
+import hashlib
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -22,35 +29,95 @@ WARN = "#FBEDA6"
 HEADER = "#24364B"
 
 # FP32 is Okabe-Ito's black softened to gray, so that bars of it do not shout.
-_COLORS = {"fp32": "#8C8C8C", "fp16": "#0072B2", "bf16": "#56B4E9", "int8": "#E69F00", "nf4": "#D55E00"}
-_SPARE_COLORS = ("#009E73", "#CC79A7", "#F0E442", "#000000")
-_SYMBOLS = ("diamond", "circle", "square", "triangle-up", "triangle-down", "pentagon", "hexagon", "star", "hourglass")
+_COLORS = {
+    "fp32": "#8C8C8C",
+    "fp16": "#0072B2",
+    "bf16": "#56B4E9",
+    "int8": "#E69F00",
+    "nf4": "#D55E00",
+    "gptq": "#009E73",
+    "awq": "#CC79A7",
+    "hqq": "#332288",
+    "int8wo": "#997700",
+    "int4wo": "#882255",
+    "fp4": "#661100",
+}
+_SPARE_COLORS = ("#117733", "#AA4499", "#44AA99", "#000000")
+_SYMBOLS = {
+    "fp32": "diamond",
+    "fp16": "circle",
+    "bf16": "square",
+    "int8": "triangle-up",
+    "nf4": "triangle-down",
+    "gptq": "pentagon",
+    "awq": "hexagon",
+    "hqq": "star",
+    "int8wo": "triangle-left",
+    "int4wo": "triangle-right",
+    "fp4": "hourglass",
+}
+_OPTION_SYMBOLS = ("cross", "x", "diamond-tall", "diamond-wide", "hexagram", "star-diamond", "bowtie", "octagon")
+_TITLES = {"gptq": "GPTQ", "awq": "AWQ", "hqq": "HQQ", "fp4": "FP4", "int8wo": "INT8 w/o", "int4wo": "INT4 w/o"}
+
+_CACHE_DASHES = {
+    "on": "solid",
+    "off": "dash",
+    "static": "dashdot",
+    "fp8": "dot",
+    "int8": "longdash",
+    "int4": "longdashdot",
+    "offloaded": "2px 6px",
+}
+_ENGINE_DASHES = {"eager": "solid", "fake": "solid", "compiled": "dash", "turbo": "dot"}
+_SPARE_DASHES = ("12px 3px", "3px 3px 9px 3px", "1px 4px")
+
+
+def family_of(quantization: str) -> str:
+    """`gptq` of `gptq?group_size=64`: what colour and place in the order go by."""
+    return quantization.partition("?")[0]
 
 
 def color_of(quantization: str) -> str:
-    """The precision's colour; precisions added later take the spare ones in the catalog's order."""
-    if quantization in _COLORS:
-        return _COLORS[quantization]
-    later = [name for name in catalog.PRECISIONS if name not in _COLORS]
-    place = later.index(quantization) if quantization in later else len(later)
-    return _SPARE_COLORS[place % len(_SPARE_COLORS)]
+    """The family's colour; an unknown one takes a spare colour that its name alone decides, so it is stable."""
+    family = family_of(quantization)
+    return _COLORS.get(family) or _stable(family, _SPARE_COLORS)
 
 
 def symbol_of(quantization: str) -> str:
-    """The precision's marker shape."""
-    names = list(catalog.PRECISIONS)
-    return _SYMBOLS[names.index(quantization) % len(_SYMBOLS)] if quantization in names else "cross"
+    """The marker shape: the family's, or with options one that the options decide."""
+    family, _, options = quantization.partition("?")
+    if options:
+        return _stable(options, _OPTION_SYMBOLS)
+    return _SYMBOLS.get(family, "cross")
+
+
+def dash_of_cache(mode: str) -> str:
+    """The line's dash of a cache mode."""
+    return _CACHE_DASHES.get(mode) or _stable(mode, _SPARE_DASHES)
+
+
+def dash_of_engine(engine: str) -> str:
+    """The line's dash of an engine, where several share a pair of axes."""
+    return _ENGINE_DASHES.get(engine) or _stable(engine, _SPARE_DASHES)
+
+
+def _stable(name: str, choices: Sequence[str]) -> str:
+    # Not hash(): Python salts it, and two reports of one run would differ.
+    return choices[hashlib.sha256(name.encode()).digest()[0] % len(choices)]
 
 
 def title_of(quantization: str) -> str:
-    """`INT8 (bitsandbytes)`; a name that the catalog does not know stands for itself."""
-    precision = catalog.PRECISIONS.get(quantization)
-    return precision.title if precision else quantization
+    """`INT8 (bitsandbytes)`; with options behind it; a name that nobody knows stands for itself."""
+    family, _, options = quantization.partition("?")
+    precision = catalog.PRECISIONS.get(quantization) or catalog.PRECISIONS.get(family)
+    title = precision.title if precision else _TITLES.get(family, family)
+    return f"{title} {options.replace('&', ' ')}".rstrip()
 
 
 def short_title_of(quantization: str) -> str:
-    """`INT8`: the title without the backend in brackets."""
-    return title_of(quantization).split(" (")[0]
+    """`INT8`: the title without the backend in brackets; options stay, they tell two rows apart."""
+    options = quantization.partition("?")[2].replace("&", " ")
+    return f"{title_of(family_of(quantization)).split(' (')[0]} {options}".rstrip()
 
 
 def ink_on(background: str) -> str:
@@ -79,6 +146,13 @@ def tint(color: str, strength: float) -> str:
 def cross(quantization: str, status: str) -> str:
     """The mark of a failed point: a cross in the precision's colour, the status in ink that reads on white."""
     return f"<b style='color:{color_of(quantization)}'>✕</b> {status}"
+
+
+def log_axis(levels: Sequence[float]) -> dict[str, object]:
+    """A logarithmic axis whose ticks can be read at the span of what it shows."""
+    # plotly's words: D1 labels every digit of a decade, D2 only 1, 2 and 5.
+    is_short = bool(levels) and max(levels) < 10 * min(levels)
+    return {"type": "log", "dtick": "D1" if is_short else "D2", "tickformat": "~g"}
 
 
 def dress(figure: go.Figure, title: str, subtitle: str = "", height: int = 620, width: int = 1180) -> go.Figure:

@@ -27,7 +27,8 @@ def done(tmp_path: Path) -> Path:
 
 
 def digests(out: Path) -> dict[str, str]:
-    kept = [out / "benchmarks/results.csv", out / "benchmarks/cells.csv", out / "metrics/final_report.json"]
+    names = ("benchmarks/results.csv", "benchmarks/cells.csv", "metrics/final_report.json", "report.html")
+    kept = [out / name for name in names]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept}
 
 

@@ -19,7 +19,7 @@ def test_pages_are_offline_and_byte_identical(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_drawings(all_drawings(ROWS), tmp_path / name, images=False)
     pages = sorted((tmp_path / "one").rglob("*.html"))
-    assert len(pages) == 6
+    assert len(pages) == 13
     for page in pages:
         assert page.read_bytes() == (tmp_path / "two" / page.relative_to(tmp_path / "one")).read_bytes()
         sources = re.findall(r'(?:src|href)="([^"]+)"', page.read_text())
@@ -34,7 +34,7 @@ def test_without_a_browser_there_is_html_and_one_warning(tmp_path: Path, monkeyp
     monkeypatch.setattr(figure_files.plotly.io, "write_images", no_browser)
     written = write_drawings(all_drawings(ROWS), tmp_path)
     assert not list(tmp_path.rglob("*.png"))
-    assert len(list(tmp_path.rglob("*.html"))) == 6
+    assert len(list(tmp_path.rglob("*.html"))) == 13
     (warning,) = written.warnings
     assert "Google Chrome" in warning and "install chromium" in warning
 
@@ -51,8 +51,26 @@ def test_all_images_are_drawn_by_one_browser_start(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(figure_files.plotly.io, "write_images", write_images)
     written = write_drawings(all_drawings(ROWS), tmp_path)
-    assert calls == [6] and written.warnings == ()
-    assert len(list(tmp_path.rglob("*.png"))) == 6
+    assert calls == [13] and written.warnings == ()
+    assert len(list(tmp_path.rglob("*.png"))) == 13
+
+
+def test_a_page_tells_its_figure_in_words(tmp_path: Path) -> None:
+    write_drawings(all_drawings(ROWS), tmp_path, images=False)
+    page = (tmp_path / "figures" / "tokens_s_vs_length.html").read_text()
+    row = next(r for r in ROWS if (r.quantization, r.context_tokens, r.cache_mode) == ("nf4", 2048, "on"))
+    assert row.decode_tok_s is not None
+    caption = re.search(r'<figcaption id="words"[^>]*>(.*?)</figcaption>', page, re.S)
+    assert caption and f"{row.decode_tok_s.median:.4g} (2,048)" in caption.group(1)
+    assert '<html lang="en">' in page and 'aria-labelledby="words"' in page
+    assert "<title>Decode throughput, KV cache on</title>" in page
+
+
+def test_figures_speak_spanish(tmp_path: Path) -> None:
+    write_drawings(all_drawings(ROWS, language="es"), tmp_path, images=False, language="es")
+    page = (tmp_path / "benchmarks" / "latency_vs_context.html").read_text()
+    assert '<html lang="es">' in page
+    assert "Contexto (tokens del prompt)" in page and "Context (prompt tokens)" not in page
 
 
 @pytest.mark.browser

@@ -9,6 +9,7 @@ from farm.records import Status
 from farm.reduce import cell_rows
 from farm.rows import CellRow
 from tests.unit import record_builder as build
+from tests.unit import rich_records as rich
 
 
 def printed(rows: list[CellRow], width: int = 100) -> str:
@@ -42,6 +43,13 @@ def test_a_sweep_of_perplexities_alone_has_a_table() -> None:
     rows = cell_rows([r for r in build.sweep() if r.quality is not None])
     text = printed(rows)
     assert "6.129" in text and "base" in text
+
+
+def test_a_row_that_is_not_valid_is_marked_and_counted() -> None:
+    text = printed(cell_rows(rich.rich_sweep()))
+    assert "○ 25.3" in text and text.count("○ ") == 2
+    assert "○ 1 cell(s) not valid by their own verdict: 1 noisy" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
 
 
 def test_nothing_prints_nothing() -> None:

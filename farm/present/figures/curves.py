@@ -1,22 +1,23 @@
-"""Figures with a curve a precision against the context: the frame that latency, phases and throughput share.
+"""Figures with a curve a precision against the context: the frame that latency, phases, energy and others share.
 
 Why a strip on top: a point that failed has no value, and drawing it at 0 would lie. Each failed point is a cross in
 the strip, above the context where it happened, named by its status.
 
-    curve_figure(rows, Look("Decode latency", "ms", (Curve("cache on", "on", "solid", pick_ms),), log=True))
+    curve_figure(rows, Look("Decode latency", "ms", "ms", (Curve("cache on", pick, cache_mode="on"),), log=True))
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from farm.present import theme
-from farm.present.figures.panels import Panel, devices, grid, in_catalog_order, place, speed_panels
+from farm.present.figures.curve_legend import add_legend
+from farm.present.figures.panels import Panel, devices, grid, place, speed_panels
+from farm.present.figures.points import HOLLOW, Curve, Point, is_trusted, limits, points, symbol
 from farm.present.figures.strip import context_axis, draw_strip, strip_labels
 from farm.rows import CellRow
-from farm.stats import Summary
 
 PANEL_HEIGHT = 470
 STRIP_LINE = 30
@@ -25,18 +26,12 @@ WORDS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """One kind of line: its name in the legend, the cache mode it shows, its dash, and what it reads off a row."""
-
-    name: str
-    cache_mode: str
-    dash: str
-    pick: Callable[[CellRow], Summary | None]
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
-    """What tells one curve figure from another. `scale` turns the row's unit into the axis' unit."""
+    """What tells one curve figure from another. `scale` turns the row's unit into the axis' unit.
+
+    `reference` is a level drawn across every panel; `join_engines` puts all engines of a model on one pair of axes;
+    `with_strip` marks failed cells above the panel.
+    """
 
     title: str
     y_title: str
@@ -45,11 +40,15 @@ class Look:
     scale: float = 1.0
     log: bool = False
     nothing: str = "no speed cell of this sweep was measured"
+    reference: float | None = None
+    join_engines: bool = False
+    with_strip: bool = True
+    with_bars: bool = True
 
 
 def curve_figure(rows: Sequence[CellRow], look: Look) -> go.Figure:
     """The whole figure; a note instead of axes when there is nothing to draw."""
-    panels = speed_panels(rows)
+    panels = speed_panels(rows, look.join_engines)
     if not panels:
         return theme.blank(look.title, look.nothing)
     strips = [_failed(panel, look) for panel in panels]
@@ -57,23 +56,24 @@ def curve_figure(rows: Sequence[CellRow], look: Look) -> go.Figure:
     figure = _frame(panels, lines)
     for index, panel in enumerate(panels):
         _draw_panel(figure, panel, look, index, strips[index], lines)
-    _add_legend(figure, rows, look)
-    return _dress(figure, rows, look, panels, lines)
+    drawn = [point for panel in panels for point in _points(panel, look)]
+    add_legend(figure, panels, look.curves, any(_limits(panel, look) for panel in panels))
+    return _dress(figure, look, panels, lines, drawn)
 
 
-def points(panel: Panel, curve: Curve, quantization: str) -> list[tuple[int, Summary]]:
-    """The measured points of one line, by context."""
-    found = [
-        (row.context_tokens, curve.pick(row))
-        for row in panel.rows
-        if (row.quantization, row.cache_mode) == (quantization, curve.cache_mode) and row.is_ok and row.context_tokens
-    ]
-    return sorted((context, summary) for context, summary in found if summary is not None)
+def _points(panel: Panel, look: Look) -> list[Point]:
+    return [point for curve in look.curves for name in panel.quantizations for point in points(panel.rows, curve, name)]
+
+
+def _limits(panel: Panel, look: Look) -> list[float]:
+    names = panel.quantizations
+    return [value for curve in look.curves for name in names for _, value in limits(panel.rows, curve, name)]
 
 
 def _failed(panel: Panel, look: Look) -> list[CellRow]:
-    modes = {curve.cache_mode for curve in look.curves}
-    return [row for row in panel.rows if not row.is_ok and row.cache_mode in modes]
+    if not look.with_strip:
+        return []
+    return [row for row in panel.rows if not row.is_ok and any(curve.shows(row) for curve in look.curves)]
 
 
 def _frame(panels: Sequence[Panel], lines: int) -> go.Figure:
@@ -102,29 +102,29 @@ def _main_row(row: int, lines: int) -> int:
 
 def _draw_panel(figure: go.Figure, panel: Panel, look: Look, index: int, failed: Sequence[CellRow], lines: int) -> None:
     row, column = place(index)
-    main = _main_row(row, lines)
+    at = (_main_row(row, lines), column)
     for curve in look.curves:
         for quantization in panel.quantizations:
-            _draw_line(figure, panel, look, curve, quantization, (main, column))
-    if not _drawn(panel, look):
-        _say_nothing(figure, (main, column))
-    context_axis(figure, panel, (main, column))
-    figure.update_yaxes(title_text=look.y_title, row=main, col=column, **_y_axis(panel, look))
+            _draw_limit(figure, limits(panel.rows, curve, quantization), look, quantization, at)
+            _draw_line(figure, points(panel.rows, curve, quantization), look, curve, at)
+    if not _points(panel, look):
+        _say_nothing(figure, at)
+    if look.reference is not None:
+        figure.add_hline(
+            y=look.reference, line={"color": theme.INK, "dash": "dash", "width": 1.5}, row=at[0], col=at[1]
+        )
+    context_axis(figure, panel, at)
+    figure.update_yaxes(title_text=look.y_title, row=at[0], col=at[1], **_y_axis(panel, look))
     if lines:
-        draw_strip(figure, panel, failed, (main - 1, column))
+        draw_strip(figure, panel, failed, (at[0] - 1, column))
 
 
 def _y_axis(panel: Panel, look: Look) -> dict[str, object]:
-    if not look.log:
+    levels = [point.value for point in _points(panel, look)] + _limits(panel, look)
+    # A limit ten times above what was measured would press the curves flat: then both need a logarithmic axis.
+    if not (look.log or _limits(panel, look)):
         return {"rangemode": "tozero"}
-    drawn = _drawn(panel, look)
-    # plotly's words: D1 labels every digit of a decade, D2 only 1, 2 and 5.
-    is_short = bool(drawn) and max(drawn) < 10 * min(drawn)
-    return {"type": "log", "dtick": "D1" if is_short else "D2", "tickformat": "~g"}
-
-
-def _drawn(panel: Panel, look: Look) -> list[float]:
-    return [s.median for curve in look.curves for name in panel.quantizations for _, s in points(panel, curve, name)]
+    return theme.log_axis(levels)
 
 
 def _say_nothing(figure: go.Figure, at: tuple[int, int]) -> None:
@@ -143,25 +143,53 @@ def _say_nothing(figure: go.Figure, at: tuple[int, int]) -> None:
     )
 
 
-def _draw_line(
-    figure: go.Figure, panel: Panel, look: Look, curve: Curve, quantization: str, at: tuple[int, int]
-) -> None:
-    measured = points(panel, curve, quantization)
+def _draw_line(figure: go.Figure, measured: Sequence[Point], look: Look, curve: Curve, at: tuple[int, int]) -> None:
     if not measured:
         return
+    quantization = measured[0].row.quantization
     color = theme.color_of(quantization)
     name = f"{theme.short_title_of(quantization)}, {curve.name}"
     figure.add_trace(
         go.Scatter(
-            x=[context for context, _ in measured],
-            y=[summary.median * look.scale for _, summary in measured],
-            error_y=_error_bars([summary for _, summary in measured], look.scale, color),
+            x=[point.context for point in measured],
+            y=[point.value * look.scale for point in measured],
+            error_y=_error_bars(measured, look.scale, color),
             mode="lines+markers",
             name=name,
             legendgroup=quantization,
             showlegend=False,
             line={"color": color, "dash": curve.dash, "width": 2.5},
-            marker={"symbol": theme.symbol_of(quantization), "size": 9, "color": color},
+            marker={
+                "symbol": [symbol(point.row) for point in measured],
+                "size": 9,
+                "color": color,
+                "line": {"width": [0 if is_trusted(point.row) else 2 for point in measured]},
+            },
+            customdata=["" if is_trusted(point.row) else f"<br>{point.row.trust.verdict}" for point in measured],
+            hovertemplate=f"<b>{name}</b><br>%{{x}} tokens: %{{y:.4~g}} {look.unit}%{{customdata}}<extra></extra>",
+        ),
+        row=at[0],
+        col=at[1],
+    )
+
+
+def _draw_limit(
+    figure: go.Figure, limit: Sequence[tuple[int, float]], look: Look, quantization: str, at: tuple[int, int]
+) -> None:
+    """A thin line without markers: nobody measured it."""
+    if not limit:
+        return
+    name = f"{theme.short_title_of(quantization)}, physical limit"
+    figure.add_trace(
+        go.Scatter(
+            x=[context for context, _ in limit],
+            y=[value * look.scale for _, value in limit],
+            mode="lines" if len(limit) > 1 else "markers",
+            name=name,
+            legendgroup=quantization,
+            showlegend=False,
+            line={"color": theme.color_of(quantization), "dash": "2px 4px", "width": 1.5},
+            marker={"symbol": "line-ew-open", "size": 14, "color": theme.color_of(quantization)},
             hovertemplate=f"<b>{name}</b><br>%{{x}} tokens: %{{y:.4~g}} {look.unit}<extra></extra>",
         ),
         row=at[0],
@@ -169,42 +197,18 @@ def _draw_line(
     )
 
 
-def _error_bars(summaries: Sequence[Summary], scale: float, color: str) -> dict[str, object]:
+def _error_bars(measured: Sequence[Point], scale: float, color: str) -> dict[str, object]:
     """The 95 % interval of the median; nothing where one sample gave none."""
-    above = [None if s.ci_high is None else (s.ci_high - s.median) * scale for s in summaries]
-    below = [None if s.ci_low is None else (s.median - s.ci_low) * scale for s in summaries]
+    above = [None if p.high is None else (p.high - p.value) * scale for p in measured]
+    below = [None if p.low is None else (p.value - p.low) * scale for p in measured]
     return {"type": "data", "array": above, "arrayminus": below, "color": color, "thickness": 1.4, "width": 5}
 
 
-def _add_legend(figure: go.Figure, rows: Sequence[CellRow], look: Look) -> None:
-    """One entry a precision and one a dash: every combination would be twice as long and say no more."""
-    for quantization in in_catalog_order(row.quantization for row in rows if row.kind == "speed"):
-        color, symbol = theme.color_of(quantization), theme.symbol_of(quantization)
-        _legend_entry(figure, theme.title_of(quantization), "Precision", color, "solid", symbol)
-    for curve in look.curves if len(look.curves) > 1 else ():
-        _legend_entry(figure, curve.name, "Line", theme.INK, curve.dash, None)
-
-
-def _legend_entry(figure: go.Figure, name: str, group: str, color: str, dash: str, symbol: str | None) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=[None],
-            y=[None],
-            mode="lines+markers" if symbol else "lines",
-            name=name,
-            legendgroup=group,
-            legendgrouptitle_text=group,
-            line={"color": color, "dash": dash, "width": 2.5},
-            marker={"symbol": symbol, "size": 9} if symbol else None,
-        )
-    )
-
-
-def _dress(figure: go.Figure, rows: Sequence[CellRow], look: Look, panels: Sequence[Panel], lines: int) -> go.Figure:
+def _dress(figure: go.Figure, look: Look, panels: Sequence[Panel], lines: int, drawn: Sequence[Point]) -> go.Figure:
     down, across = grid(panels)
-    bars = "bars: 95 % interval of the median"
-    crosses = "; crosses on top: points that failed" if lines else ""
-    subtitle = f"{devices(rows)}; {bars}{crosses}"
-    return theme.dress(
-        figure, look.title, subtitle, height=200 + (PANEL_HEIGHT + STRIP_LINE * lines) * down, width=620 + 560 * across
-    )
+    words = [devices([row for panel in panels for row in panel.rows])]
+    words += ["bars: 95 % interval of the median"] * look.with_bars
+    words += ["crosses on top: points that failed"] * bool(lines)
+    words += [HOLLOW] * any(not is_trusted(point.row) for point in drawn)
+    height = 200 + (PANEL_HEIGHT + STRIP_LINE * lines) * down
+    return theme.dress(figure, look.title, "; ".join(words), height=height, width=620 + 560 * across)

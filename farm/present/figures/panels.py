@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from farm import catalog
+from farm.present import theme
 from farm.rows import CellRow
 
 COLUMNS = 2
@@ -31,11 +32,21 @@ class Panel:
         return tuple(sorted({row.context_tokens for row in self.rows if row.context_tokens is not None}))
 
 
-def speed_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
-    """One panel for each model, engine, device, batch size and output length."""
+def speed_panels(rows: Iterable[CellRow], join_engines: bool = False) -> tuple[Panel, ...]:
+    """One panel for each model, engine, device, batch size and output length; `join_engines`: one for all engines."""
     speed = [row for row in rows if row.kind == "speed"]
-    groups = _grouped(speed, lambda row: (row.model_id, row.engine, row.device, row.batch_size, row.new_tokens))
-    return tuple(Panel(_title(group[0], speed) + f", batch {group[0].batch_size}", group) for group in groups)
+    groups = _grouped(speed, lambda row: _axes_of(row, join_engines))
+    return tuple(Panel(_title(group[0], speed, join_engines) + _load(group[0], speed), group) for group in groups)
+
+
+def _axes_of(row: CellRow, join_engines: bool) -> Hashable:
+    engine = None if join_engines else row.engine
+    return row.model_id, engine, row.device, row.batch_size, row.new_tokens
+
+
+def _load(row: CellRow, among: Sequence[CellRow]) -> str:
+    several_lengths = len({other.new_tokens for other in among}) > 1
+    return f", batch {row.batch_size}" + (f", {row.new_tokens} new tokens" if several_lengths else "")
 
 
 def quality_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
@@ -46,11 +57,11 @@ def quality_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
 
 
 def in_catalog_order(quantizations: Iterable[str]) -> tuple[str, ...]:
-    """Each precision once, as the catalog orders them; unknown ones at the end."""
+    """Each precision once, as the catalog orders their families; unknown ones at the end."""
     names = list(catalog.PRECISIONS)
-    return tuple(
-        sorted(set(quantizations), key=lambda name: (names.index(name) if name in names else len(names), name))
-    )
+    families = {name: theme.family_of(name) for name in set(quantizations)}
+    places = {name: names.index(family) if family in names else len(names) for name, family in families.items()}
+    return tuple(sorted(places, key=lambda name: (places[name], name)))
 
 
 def shown_cache_mode(rows: Iterable[CellRow]) -> str:
@@ -59,12 +70,19 @@ def shown_cache_mode(rows: Iterable[CellRow]) -> str:
     return next((mode for mode in catalog.CACHE_MODES if mode in present), catalog.CACHE_MODES[0])
 
 
+def present_cache_modes(rows: Iterable[CellRow]) -> tuple[str, ...]:
+    """The cache modes that rows have, in the catalog's order; unknown ones at the end."""
+    names = list(catalog.CACHE_MODES)
+    present = {row.cache_mode for row in rows if row.cache_mode is not None}
+    return tuple(sorted(present, key=lambda mode: (names.index(mode) if mode in names else len(names), mode)))
+
+
 def devices(rows: Iterable[CellRow]) -> str:
     """Where the rows were measured, for a subtitle."""
     return ", ".join(dict.fromkeys(row.device_name for row in rows if row.device_name)) or "device not recorded"
 
 
-def grid(panels: Sequence[Panel]) -> tuple[int, int]:
+def grid(panels: Sequence[object]) -> tuple[int, int]:
     """Rows and columns of subplots for so many panels."""
     return -(-len(panels) // COLUMNS), min(len(panels), COLUMNS)
 
@@ -81,9 +99,9 @@ def _grouped(rows: Iterable[CellRow], by: Callable[[CellRow], Hashable]) -> list
     return [tuple(group) for group in groups.values()]
 
 
-def _title(row: CellRow, among: Sequence[CellRow]) -> str:
+def _title(row: CellRow, among: Sequence[CellRow], join_engines: bool = False) -> str:
     """The model, and what else tells this panel from the others."""
-    several_engines = len({other.engine for other in among}) > 1
+    several_engines = not join_engines and len({other.engine for other in among}) > 1
     several_devices = len({other.device for other in among}) > 1
     several_protocols = len({other.protocol for other in among}) > 1
     extra = [row.engine] * several_engines + [row.device] * several_devices

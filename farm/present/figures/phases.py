@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from farm.present.figures.curves import Curve, Look, curve_figure
+from farm.present.figures.curves import Look, curve_figure
 from farm.present.figures.panels import shown_cache_mode
+from farm.present.figures.points import Curve
 from farm.rows import CellRow
 
 
@@ -23,8 +24,8 @@ def prefill_vs_decode(rows: Sequence[CellRow]) -> go.Figure:
         y_title="Tokens per second (log scale)",
         unit="tok/s",
         curves=(
-            Curve("prefill", mode, "dot", lambda row: row.prefill_tok_s),
-            Curve("decode", mode, "solid", lambda row: row.decode_tok_s),
+            Curve("prefill", lambda row: row.prefill_tok_s, cache_mode=mode, dash="dot"),
+            Curve("decode", lambda row: row.decode_tok_s, cache_mode=mode),
         ),
         log=True,
     )

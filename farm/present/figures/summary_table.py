@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 
 from farm.present import theme
 from farm.present.figures.panels import Panel, devices, shown_cache_mode, speed_panels
+from farm.present.figures.points import is_trusted
 from farm.rows import CellRow
 from farm.stats import Summary
 
 TITLE = "Summary"
 HEADLINE_CONTEXT = 2048
 EMPTY = "–"
-LEGEND = "▲ best and ▼ worst of each model; change of perplexity: ✓ up to 1 %, ! up to 5 %, ✗ more"
+LEGEND = "▲ best and ▼ worst of each model; change of perplexity: ✓ up to 1 %, ! up to 5 %, ✗ more; ○ not valid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,14 @@ COLUMNS = (
     Column("PPL", lambda row: row.quality.perplexity, "{:.3f}", 0),
 )
 HEADER = ("Model", "Precision", "Context", *(column.title for column in COLUMNS), "Change<br>of PPL", "Status")
-FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 120)
+FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 150)
 
 
 def summary_table(rows: Sequence[CellRow]) -> go.Figure:
     """The table as a figure; a note when no speed cell exists."""
-    groups = [(panel, headline_rows(panel)) for panel in speed_panels(rows)]
-    if not groups:
+    lines = table_lines(rows)
+    if not lines:
         return theme.blank(TITLE, "no speed cell in this sweep")
-    lines = [_line(panel, row, chosen) for panel, chosen in groups for row in chosen]
     # A wrapped name would make its row taller than the figure expects: 8 px a letter is wide enough not to.
     widths = (40 + 8 * max(len(line[0].text) for line in lines), *FIXED_WIDTHS)
     figure = go.Figure(_table(lines, widths))
@@ -93,6 +93,12 @@ def headline_rows(panel: Panel) -> list[CellRow]:
     return [row for row in panel.rows if row.context_tokens == context and row.cache_mode == mode]
 
 
+def table_lines(rows: Sequence[CellRow]) -> list[list[Box]]:
+    """The table's lines, each box with its text and fill, in the order of `HEADER`."""
+    groups = [(panel, headline_rows(panel)) for panel in speed_panels(rows)]
+    return [_line(panel, row, chosen) for panel, chosen in groups for row in chosen]
+
+
 def _line(panel: Panel, row: CellRow, group: Sequence[CellRow]) -> list[Box]:
     color = theme.color_of(row.quantization)
     return [
@@ -101,16 +107,23 @@ def _line(panel: Panel, row: CellRow, group: Sequence[CellRow]) -> list[Box]:
         Box(f"{row.context_tokens:,}", theme.PAPER),
         *(_figure_box(column, row, group) for column in COLUMNS),
         _degradation_box(row),
-        Box(row.status.value, theme.PAPER if row.is_ok else theme.BAD),
+        _status_box(row),
     ]
 
 
+def _status_box(row: CellRow) -> Box:
+    """How it ended; for a measured row also why its figures are not to be trusted."""
+    if not row.is_ok:
+        return Box(row.status.value, theme.BAD)
+    return Box("ok", theme.PAPER) if is_trusted(row) else Box(f"○ {row.trust.verdict}", theme.WARN)
+
+
 def _figure_box(column: Column, row: CellRow, group: Sequence[CellRow]) -> Box:
-    value = column.pick(row)
+    value = column.pick(row) if row.is_ok else None
     if value is None:
         return Box(EMPTY, theme.PAPER)
     text = column.form.format(value)
-    present = [column.pick(other) for other in group]
+    present = [column.pick(other) for other in group if other.is_ok]
     known = sorted(column.better * other for other in present if other is not None)
     if not column.better or known[0] == known[-1]:
         return Box(text, theme.PAPER)

@@ -1,0 +1,66 @@
+"""The Gantt figure by its data: bars, lanes, pauses and failures are those of the event log."""
+
+import json
+
+import plotly.graph_objects as go
+import pytest
+
+from farm.keys import load_key
+from farm.present.figures.gantt import gantt
+from farm.present.figures.gantt_bars import chart_of, parse_events
+from farm.reduce import cell_rows
+from tests.unit import rich_records as rich
+
+RECORDS = rich.rich_sweep()
+ROWS = cell_rows(RECORDS)
+EVENTS = parse_events(rich.event_log(RECORDS, at_once=2, killed_after=3))
+
+
+def named(figure: go.Figure, name: str, panel: int = 0) -> go.Scatter:
+    found = [trace for trace in figure.data if trace.name == name and trace.x is not None and trace.x[0] is not None]
+    return found[panel]
+
+
+def notes(figure: go.Figure) -> str:
+    return " | ".join(note.text for note in figure.layout.annotations)
+
+
+def test_the_gantt_has_a_bar_a_group_and_cuts_the_pause_of_a_killed_driver() -> None:
+    chart = chart_of(EVENTS, RECORDS)
+    loads = {load_key(record.cell.load) for record in RECORDS}
+    assert len(chart.bars) == len(loads) == 8
+    assert sum(len(bar.marks) for bar in chart.bars) == len(RECORDS)
+    assert {bar.lane for bar in chart.bars} == {0, 1}
+    first = chart.bars[0]
+    assert (first.start_s, first.loaded_s, first.end_s) == pytest.approx((0, 20, 21 + 10 * len(first.marks)))
+    assert len(chart.resumed_s) == 1
+    assert max(bar.end_s for bar in chart.bars) < 1000  # an hour's pause is cut
+    for one in chart.bars:
+        others = [bar for bar in chart.bars if bar is not one and bar.lane == one.lane]
+        assert all(bar.end_s <= one.start_s or bar.start_s >= one.end_s for bar in others)
+
+
+def test_a_driver_killed_in_the_middle_leaves_a_bar_that_ends_with_its_last_word() -> None:
+    def event(second: int, what: str, **more: object) -> str:
+        return json.dumps({"at": f"2026-01-31T12:00:{second:02d}.000+00:00", "what": what, **more})
+
+    record = RECORDS[0]
+    load = load_key(record.cell.load)
+    lines = [
+        event(0, "group_started", job=1, load=load),
+        event(10, "loaded", job=1, load=load),
+        event(12, "recorded", key=record.key, status="ok"),
+        event(40, "group_started", job=1, load=load),
+        event(45, "group_ended", job=1, load=load),
+        '{"at": "2026-01-31T12:0',
+    ]
+    chart = chart_of(parse_events("\n".join(lines)), [record])
+    assert [(bar.start_s, bar.end_s) for bar in chart.bars] == [(0, 12), (40, 45)]
+    assert [len(bar.marks) for bar in chart.bars] == [1, 0]
+
+
+def test_the_gantt_marks_cells_that_did_not_end_well() -> None:
+    figure = gantt(EVENTS, RECORDS)
+    assert len(named(figure, "failed").x) == 3
+    assert "64 cells in 8 load groups" in figure.layout.title.text
+    assert "no event log" in notes(gantt((), RECORDS))
