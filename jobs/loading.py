@@ -16,6 +16,7 @@ from farm.catalog import REFERENCES
 from farm.cells import Load
 from farm.errors import ModelUnavailable
 from farm.quantization import parse_quantization
+from jobs.checkpoints import prepared
 from jobs.effective import Request
 from jobs.engines.base import Engine, Reference
 from jobs.engines.eager import EagerEngine
@@ -30,7 +31,7 @@ def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     """Load once. Raises Unsupported with the reason, ModelNotFound, ModelUnavailable, or what torch raises."""
     wanted = parse_quantization(load.quantization)
     backend = usable_backend(wanted, load.device)
-    located = locate(load.model, cache)
+    located = prepared(backend, wanted, locate(load.model, cache), load, cache)
     meter = meter_for(load.device)
     model = backend.load(wanted, located, load, seed)
     tokenizer = load_tokenizer(located, load)

@@ -1,0 +1,226 @@
+"""GPTQ and AWQ through gptqmodel, which loads checkpoints of either kind made by any tool, and makes them.
+
+The physics: 4-bit codes with a 16-bit scale and a zero point for each group, 3.8 times fewer bytes than 16 bit. GPTQ
+chooses the codes so that each layer's output on calibration text changes least (Frantar et al., arXiv 2210.17323); AWQ
+first scales up the channels that matter most (Lin et al., arXiv 2306.00978). Which kernel multiplies decides the speed:
+gptqmodel has a dozen and replaces one that does not fit without a word, so the row names the class that really runs.
+
+    BACKEND.load(parse_quantization("gptq?group_size=64&kernel=triton"), located, load)
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from farm.cells import Load
+from farm.errors import Unsupported
+from farm.quantization import Quantization
+from jobs.quantization.base import Backend, load_random, why_not_here
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from jobs.models.sources import Located
+
+BITS = 4
+WEIGHT_STD = 0.02  # of random weights, as in jobs.models.random_weights
+CODE_STD = 4.61  # of uniform codes 0 ... 15
+_AMPERE = (8, 0)
+_COMPILED = ("marlin", "machete", "exllama")  # built with nvcc on first use; triton and torch need no compiler
+
+# Our name of a kernel, and gptqmodel's, for each method on the GPU. On the CPU there are `auto` and `torch` only.
+_KERNELS = {
+    "gptq": {"triton": "gptq_triton", "torch": "gptq_torch", "marlin": "gptq_marlin", "machete": "gptq_machete"}
+    | {"exllama": "gptq_exllama_v2"},
+    "awq": {"triton": "awq_gemm_triton", "torch": "awq_torch", "marlin": "awq_marlin", "machete": "awq_machete"}
+    | {"exllama": "awq_exllama_v2"},
+}
+_CPU_AUTO = {"gptq": "gptq_torch_aten", "awq": "awq_torch_aten"}
+_CLASSES = {
+    "gptq_triton": "TritonV2Linear",
+    "gptq_torch": "TorchLinear",
+    "gptq_marlin": "MarlinLinear",
+    "gptq_machete": "MacheteLinear",
+    "gptq_exllama_v2": "ExllamaV2Linear",
+    "gptq_torch_aten": "TorchAtenLinear",
+    "awq_gemm_triton": "AwqGEMMTritonLinear",
+    "awq_torch": "AwqTorchLinear",
+    "awq_marlin": "AwqMarlinLinear",
+    "awq_machete": "AwqMacheteLinear",
+    "awq_exllama_v2": "AwqExllamaV2Linear",
+    "awq_torch_aten": "TorchAtenAwqLinear",
+}
+
+
+class GptqAwq(Backend):
+    """gptqmodel's layers in place of the linear layers; the head stays as it is."""
+
+    names: tuple[str, ...] = ("gptq", "awq")
+
+    def why_not(self, wanted: Quantization, device: str) -> str | None:
+        if device == "cpu" and wanted["kernel"] not in ("auto", "torch"):
+            return f"kernel {wanted['kernel']} needs a CUDA GPU; on the CPU use kernel auto or torch"
+        if device == "cuda" and wanted["kernel"] in _COMPILED and shutil.which("nvcc") is None:
+            return f"kernel {wanted['kernel']} is compiled with nvcc on first use, which is not here; use kernel triton"
+        return why_not_here(device, "gptqmodel", capability=_AMPERE)
+
+    def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
+        """On the CPU bf16: its int4 kernel takes 16-bit activations only."""
+        return torch.float16 if device == "cuda" else torch.bfloat16
+
+    def linear_classes(self, wanted: Quantization, device: str) -> tuple[str, ...]:
+        """`auto` on the GPU may be any; all others are one class, so that a silent replacement shows."""
+        name = _kernel_name(wanted, device)
+        if name is not None:
+            return (_CLASSES[name],)
+        return tuple(_CLASSES[kernel] for kernel in _KERNELS[wanted.name].values())
+
+    def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
+        from jobs.checkpoints import require_same
+
+        dtype = self.dtype(wanted, load.device)
+        kernel = _kernel_name(wanted, load.device)
+        with _quietly() as package:
+            backend = package.BACKEND(kernel) if kernel else package.BACKEND.AUTO
+            if located.random is not None:
+                model = load_random(located, dtype, load.device, seed)
+                return _packed(package, model, wanted, backend, load.device, seed)
+            require_same(wanted, located, wanted.name, BITS)
+            loaded = package.GPTQModel.load(
+                located.name_or_path,
+                backend=backend,
+                device=_place(load.device),
+                dtype=dtype,
+                attn_implementation="sdpa",
+                trust_remote_code=load.trust_remote_code,
+            )
+        model = loaded.model
+        return model.requires_grad_(False).eval()  # type: ignore[no-any-return]
+
+    def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
+        from jobs.checkpoints import calibration
+
+        told = super().details(wanted, model)
+        config = getattr(model.config, "quantization_config", None)
+        meta = (config.get("meta") if isinstance(config, dict) else getattr(config, "meta", None)) or {}
+        maker = meta.get("quantizer")
+        if maker is None:
+            return told | {"weights": "random codes"} if config is None else told | {"made_by": "unknown"}
+        told["made_by"] = ",".join(maker) if isinstance(maker, list) else str(maker)
+        if meta.get("farm_calibration_sha256") == (text := calibration()).sha256:
+            told |= {"calibration_sha256": text.sha256, "calibration_samples": str(len(text.samples))}
+        return told
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
+        dequantize = getattr(layer, "dequantize_weight", None)
+        if dequantize is None:
+            return None
+        with torch.inference_mode():
+            weights: torch.Tensor = dequantize()
+        out = getattr(layer, "out_features", weights.shape[0])
+        return weights if weights.shape[0] == out and weights.shape[1] == layer.in_features else weights.T
+
+    def recipe(self, wanted: Quantization) -> dict[str, str]:
+        from jobs.checkpoints import calibration
+
+        sizes = {"bits": str(BITS), "group_size": str(wanted.group_size), "symmetric": str(wanted.name == "gptq")}
+        return {"method": wanted.name, "maker": "gptqmodel", **sizes, "calibration": calibration().sha256}
+
+    def prepare(self, wanted: Quantization, located: "Located", load: Load, folder: Path, seed: int = 0) -> None:
+        from jobs.checkpoints import calibration
+
+        text = calibration()
+        torch.manual_seed(seed)
+        with _quietly() as package:
+            config = _config(package, wanted)
+            model = package.GPTQModel.load(
+                located.name_or_path, config, device=_place(load.device), trust_remote_code=load.trust_remote_code
+            )
+            kernel = package.BACKEND("gptq_torch" if wanted.name == "gptq" else "awq_torch")
+            model.quantize(list(text.samples), batch_size=1, backend=kernel)
+            model.quantize_config.meta_set("farm_calibration_sha256", text.sha256)
+            model.save(str(folder))
+
+
+def _kernel_name(wanted: Quantization, device: str) -> str | None:
+    """gptqmodel's name; None lets it choose."""
+    if wanted["kernel"] == "auto":
+        return _CPU_AUTO[wanted.name] if device == "cpu" else None
+    return _KERNELS[wanted.name][wanted["kernel"]]
+
+
+def _place(device: str) -> str:
+    return "cuda:0" if device == "cuda" else "cpu"
+
+
+def _config(package: Any, wanted: Quantization) -> Any:
+    """GPTQ symmetric, as the fast kernels want it; AWQ with zero points, as its paper has it."""
+    from gptqmodel.quantization import FORMAT, METHOD
+
+    if wanted.name == "gptq":
+        return package.QuantizeConfig(bits=BITS, group_size=wanted.group_size, desc_act=False, sym=True)
+    how = {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM}
+    return package.QuantizeConfig(bits=BITS, group_size=wanted.group_size, sym=False, **how)
+
+
+def _packed(
+    package: Any, model: "PreTrainedModel", wanted: Quantization, backend: Any, device: str, seed: int
+) -> "PreTrainedModel":
+    """Random codes in the right format and shape: gptqmodel swaps the layers as it does for a checkpoint."""
+    from gptqmodel.models._const import DEVICE
+    from gptqmodel.utils.model import gptqmodel_post_init, make_quant
+
+    config, head = _config(package, wanted), model.get_output_embeddings()
+    names = [name for name, module in model.named_modules() if type(module) is nn.Linear and module is not head]
+    layers = {name: model.get_submodule(name) for name in names}
+    place = DEVICE.CUDA if device == "cuda" else DEVICE.CPU
+    make_quant(model, config, layers, backend, "lm_head", device=place, dtype=model.dtype)
+    layers.clear()
+    model.to(_place(device))
+    generator = torch.Generator(device=model.device).manual_seed(seed)
+    for name in names:
+        _fill(model.get_submodule(name), config.group_size, generator)
+    return gptqmodel_post_init(model, use_act_order=False, quantize_config=config).eval()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _fill(layer: nn.Module, group_size: int, generator: torch.Generator) -> None:
+    """Codes uniform in 0 ... 15, zero points in the middle, scales that give the usual spread."""
+    tensors = dict(layer.named_buffers()) | dict(layer.named_parameters())
+    for name, tensor in tensors.items():
+        if name == "qweight":
+            tensor.random_(-(2**31), 2**31 - 1, generator=generator)
+        elif name == "qzeros":
+            tensor.fill_(-2004318072)  # 0x88888888
+        elif name == "scales":
+            tensor.fill_(WEIGHT_STD / CODE_STD)
+        elif name == "g_idx":
+            tensor.copy_(torch.arange(tensor.numel(), device=tensor.device) // group_size)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[Any]:
+    """gptqmodel, imported with its log, its bars and its banner off the screen. Raises Unsupported."""
+    if (os.cpu_count() or 1) <= 2:  # its pool of CPU workers asks for two and is given one
+        os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    os.environ.setdefault("LOGBAR_ANIMATION", "0")
+    assert find_spec("gptqmodel")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            import gptqmodel
+        except ImportError as error:
+            raise Unsupported(f"gptqmodel is installed but cannot be imported ({error})") from error
+        logging.getLogger("gptqmodel").setLevel(logging.ERROR)
+        yield gptqmodel
+
+
+BACKEND = GptqAwq()
