@@ -4,12 +4,14 @@ It cannot end a hung group (there is no other process to do it), and a crash tak
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cluster.pool import JobId
-from farm.events import Ended, Event, GroupRequest
+from farm.cells import Load
+from farm.events import Ended, Event, GroupRequest, Prepared
 from farm.sweep import RuntimeEnv
 from jobs.group import run_group
+from jobs.preparing import prepare_here
 
 
 class InlinePool:
@@ -22,6 +24,9 @@ class InlinePool:
         self.device_memory_bytes = device_memory_bytes
         self._started = 0
         self._current: tuple[JobId, Iterator[Event]] | None = None
+
+    def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
+        yield from prepare_here(loads)
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId:
         self._started += 1

@@ -3,11 +3,12 @@
 A pool starts a group, hands over its events and can kill it. It knows nothing of records, retries or deadlines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from farm.events import Event, GroupRequest
+from farm.cells import Load
+from farm.events import Event, GroupRequest, Prepared
 from farm.sweep import RuntimeEnv
 
 
@@ -24,6 +25,10 @@ class Pool(Protocol):
     capacity: int
     device: str
     device_memory_bytes: int | None
+
+    def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
+        """Put what these loads need on the disk of every node that may run them; one answer a load and node."""
+        ...
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId: ...
 

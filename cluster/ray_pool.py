@@ -14,11 +14,13 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.pool import JobId
-from cluster.worker import Worker
+from cluster.worker import Worker, prepare
+from farm.cells import Load
 from farm.errors import ClusterError
-from farm.events import Died, Ended, Event, GroupRequest, Loading
+from farm.events import Died, Ended, Event, GroupRequest, Loading, Prepared
 from farm.records import Status
 from farm.sweep import RuntimeEnv
 from jobs.devices import device_memory_bytes
@@ -33,6 +35,7 @@ class Node:
     address: str
     cpus: int
     gpus: int
+    id: str = ""
 
 
 def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: int | None = None) -> bool:
@@ -56,7 +59,12 @@ def nodes() -> tuple[Node, ...]:
     """The machines that are alive now."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     return tuple(
-        Node(node["NodeManagerAddress"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+        Node(
+            node["NodeManagerAddress"],
+            int(node["Resources"].get("CPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+            node["NodeID"],
+        )
         for node in alive
     )
 
@@ -105,6 +113,23 @@ class RayPool:
         self._streams: dict[Any, JobId] = {}
         self._pids: dict[JobId, int] = {}
         self._count = 0
+
+    def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
+        """Tasks on every node that can run a group, side by side where a node has room for it."""
+        share = {"num_gpus": min(self.share.gpus, 1), "num_cpus": self.share.cpus}
+        waiting: dict[Any, tuple[Load, Node]] = {}
+        for node in self._cluster:
+            if node.gpus >= self.share.gpus:
+                place = NodeAffinitySchedulingStrategy(node.id, soft=False)
+                where = {"scheduling_strategy": place, "runtime_env": _runtime_env(None, self.share.cpus)}
+                waiting |= {prepare.options(**share, **where).remote(load): (load, node) for load in loads}  # type: ignore[attr-defined]
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            load, node = waiting.pop(done)
+            try:
+                yield ray.get(done)
+            except RayError as error:
+                yield Prepared(load, node.address, 0.0, f"the process that made it died: {_first_line(error)}")
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId:
         self._count += 1

@@ -3,12 +3,13 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.driver import Driver
 from cluster.pool import Pool
+from farm.cells import Cell
 from farm.expand import expand
 from farm.keys import cell_key
 from farm.observer import Observer
@@ -17,6 +18,7 @@ from farm.records import Failure, Record, Status
 from farm.store import Manifest, RunFolder
 from farm.sweep import Sweep
 from farm.timestamps import now
+from jobs.preparing import loads_to_prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,24 @@ def run_sweep(
         plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
         observer.planned(plan, pool.describe())
         _record_misfits(folder, plan, pool, observer)
+        prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
         Driver(folder, pool, sweep, observer).run(plan.todo)
         statuses = Counter(record.status.value for record in folder.results())
     return RunSummary(plan.todo_cells, len(plan.kept), dict(sorted(statuses.items())), time.monotonic() - began)
+
+
+def prepare(pool: Pool, cells: Sequence[Cell], observer: Observer) -> int:
+    """Make the checkpoints that these cells need; what is there already costs nothing. Returns how many could not be.
+
+    A checkpoint that cannot be made stops nothing: its cells end with the reason when they are loaded.
+    """
+    loads = loads_to_prepare(cells)
+    observer.preparing(loads)
+    problems = 0
+    for done in pool.prepare(loads):
+        problems += done.problem is not None
+        observer.prepared(done)
+    return problems
 
 
 def _record_misfits(folder: RunFolder, plan: Plan, pool: Pool, observer: Observer) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import ray
 
-from farm.events import Event, GroupRequest
+from farm.cells import Load
+from farm.events import Event, GroupRequest, Prepared
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -23,3 +24,11 @@ class Worker:
         from jobs.group import run_group  # here, so that the driver's process never imports the measuring side
 
         yield from run_group(request)
+
+
+@ray.remote(max_retries=0, max_calls=1)
+def prepare(load: Load) -> Prepared:
+    """A process of its own, ended afterwards: quantizing leaves gigabytes in the allocators."""
+    from jobs.preparing import prepare_load
+
+    return prepare_load(load)

@@ -95,6 +95,28 @@ def _run(
 
 @cli.command()
 @SWEEP
+@POOL
+@ADDRESS
+@DEVICE
+def prepare(sweep_path: Path, pool_kind: str, address: str | None, device: str | None) -> int:
+    """Make the GPTQ and AWQ checkpoints that a sweep needs, once a node; `farm run` does it by itself."""
+    from cluster.run import open_pool
+    from cluster.run import prepare as prepare_cells
+    from farm.expand import expand
+    from farm.present.progress import TerminalProgress
+    from farm.sweep import load_sweep
+
+    sweep = load_sweep(sweep_path)
+    with (
+        TerminalProgress() as progress,
+        open_pool(pool_kind, device or sweep.device, sweep.gpus_per_group, address) as pool,
+    ):
+        problems = prepare_cells(pool, expand(sweep, pool.device), progress)
+    return 1 if problems else 0
+
+
+@cli.command()
+@SWEEP
 @DEVICE
 def plan(sweep_path: Path, device: str | None) -> int:
     """Show cells, load groups, predicted memory and estimated time; run nothing."""

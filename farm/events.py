@@ -73,4 +73,14 @@ class Died:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checkpoint is on a node's disk, or why not. Comes before any group is started, and from no group."""
+
+    load: Load
+    node: str
+    seconds: float
+    problem: str | None = None
+
+
 Event = Loading | Loaded | Running | CellEnded | Ended | Died

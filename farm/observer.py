@@ -3,9 +3,10 @@
 Observers only watch: nothing they do or fail to do changes what is measured.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
-from farm.events import Event
+from farm.cells import Load
+from farm.events import Event, Prepared
 from farm.plan import LoadGroup, Plan
 from farm.records import Record
 
@@ -14,6 +15,8 @@ class Observer:
     """`job` stands for one started load group; `pool` is a sentence about where it runs."""
 
     def planned(self, plan: Plan, pool: str) -> None: ...
+    def preparing(self, loads: Sequence[Load]) -> None: ...
+    def prepared(self, done: Prepared) -> None: ...
     def started(self, job: Hashable, group: LoadGroup) -> None: ...
     def event(self, job: Hashable, event: Event) -> None: ...
     def recorded(self, record: Record) -> None: ...

@@ -5,9 +5,9 @@ size, a badly calibrated one answered every prompt in one repeated phrase. Such 
 
     problems(Sanity(perplexity=49152.0, reference_perplexity=11.7), max_ppl_ratio=2.0)
 
-Four checks, each where it means something: the perplexity of a short text against that of the reference precision; the
-same against blind guessing; greedy text that does not collapse into one or two tokens; each sampled linear layer
-against the matrix product with its own de-quantized weights (a wrong kernel, also with random weights).
+Four checks, each where it means something: the perplexity of a short text against that of the reference precision, or
+against blind guessing where there is no reference; greedy text that does not collapse into one or two tokens; sampled
+linear layers against the product with their own de-quantized weights (a wrong kernel, also with random weights).
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,12 +59,19 @@ def _problems(sanity: Sanity, max_ppl_ratio: float) -> Iterator[str]:
             f"its perplexity is {sanity.perplexity:.4g} where {sanity.reference} has {sanity.reference_perplexity:.4g} "
             f"({sanity.ppl_ratio:.3g} times; max_ppl_ratio is {max_ppl_ratio:g})"
         )
-    elif sanity.perplexity is not None and sanity.vocabulary and sanity.perplexity > GUESSING_SHARE * sanity.vocabulary:
+    if sanity.ppl_ratio is None and _is_guessing(sanity):
         yield f"its perplexity is {sanity.perplexity:.4g}, that of guessing among {sanity.vocabulary} tokens"
     if sanity.distinct_tokens is not None and sanity.distinct_tokens < LEAST_DISTINCT:
         yield f"its greedy text has {sanity.distinct_tokens} different token(s): {sanity.text!r}"
     if sanity.layer_error is not None and sanity.layer_error > MAX_LAYER_ERROR:
         yield f"a linear layer is {sanity.layer_error:.0%} off the product with its own de-quantized weights"
+
+
+def _is_guessing(sanity: Sanity) -> bool:
+    """Asked only where there is no reference to compare with."""
+    if sanity.perplexity is None or sanity.vocabulary is None:
+        return False
+    return sanity.perplexity > GUESSING_SHARE * sanity.vocabulary
 
 
 def in_one_sentence(found: Sequence[str]) -> str:

@@ -60,9 +60,7 @@ def is_prepared(backend: Backend, wanted: Quantization, located: Located, load: 
     return is_complete(checkpoint_folder(backend, wanted, located, load, cache))
 
 
-def checkpoint_folder(
-    backend: Backend, wanted: Quantization, located: Located, load: Load, cache: Path | None
-) -> Path:
+def checkpoint_folder(backend: Backend, wanted: Quantization, located: Located, load: Load, cache: Path | None) -> Path:
     """`checkpoints/SmolLM2-gptq-1f3c...`; the same on every machine."""
     model = (load.model.source, load.model.name, load.model.revision or located.revision)
     identity = {"model": model, "recipe": backend.recipe(wanted)}

@@ -4,15 +4,15 @@ On a terminal one bar is redrawn in place; elsewhere (a log, CI) each finished p
 """
 
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from farm.cells import Cell
-from farm.events import Event, Loaded, Loading, Running
+from farm.cells import Cell, Load
+from farm.events import Event, Loaded, Loading, Prepared, Running
 from farm.formulas import decode_tok_s, perplexity
 from farm.keys import cell_key
 from farm.observer import Observer
@@ -38,6 +38,7 @@ class TerminalProgress(Observer):
             disable=not self.console.is_terminal,
         )
         self._whole: TaskID | None = None
+        self._checkpoints: TaskID | None = None
         self._tasks: dict[Hashable, TaskID] = {}
         self._labels: dict[Hashable, str] = {}
         self._cells: dict[str, Cell] = {}
@@ -56,6 +57,22 @@ class TerminalProgress(Observer):
         misfits = f", {len(plan.misfits)} predicted not to fit" if plan.misfits else ""
         self.console.print(f"{plan.todo_cells} cells to measure in {len(plan.todo)} load groups{kept}{misfits}")
         self._whole = self._bar.add_task("[bold]sweep[/]", total=plan.todo_cells, note="")
+
+    def preparing(self, loads: Sequence[Load]) -> None:
+        """Making a checkpoint takes minutes: the bar tells that something goes on, and for how long."""
+        if loads:
+            self._checkpoints = self._bar.add_task("[bold]checkpoints[/]", total=len(loads), note="")
+            names = ", ".join(f"{load.model.short} {load.quantization}" for load in loads)
+            self.console.print(f"checkpoints needed: {names}; making what is not there yet")
+
+    def prepared(self, done: Prepared) -> None:
+        name = f"{done.load.model.short} {done.load.quantization} on {done.node}"
+        if self._checkpoints is not None:
+            self._bar.advance(self._checkpoints)
+        if done.problem:
+            self.console.print(f"[red]checkpoint failed[/]  {name}: {done.problem}", highlight=False)
+        else:
+            self.console.print(f"[dim]checkpoint ready[/]  {name} ({done.seconds:.1f} s)", highlight=False)
 
     def started(self, job: Hashable, group: LoadGroup) -> None:
         self._cells |= {cell_key(cell): cell for cell in group.cells}

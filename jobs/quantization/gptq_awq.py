@@ -121,13 +121,14 @@ class GptqAwq(Backend):
         return told
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
-        dequantize = getattr(layer, "dequantize_weight", None)
-        if dequantize is None:
-            return None
+        """None for the layer of the CPU's AWQ kernel, which repacks its weights and cannot read them back."""
         with torch.inference_mode():
-            weights: torch.Tensor = dequantize()
-        out = getattr(layer, "out_features", weights.shape[0])
-        return weights if weights.shape[0] == out and weights.shape[1] == layer.in_features else weights.T
+            if type(layer).__name__ in ("AwqGEMMTritonLinear", "AwqTorchLinear"):
+                from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
+
+                return dequantize_gemm(layer.qweight, layer.qzeros, layer.scales, BITS, layer.group_size).T
+            dequantize: Any = getattr(layer, "dequantize_weight", None)
+            return None if dequantize is None else dequantize().T
 
     def recipe(self, wanted: Quantization) -> dict[str, str]:
         from jobs.checkpoints import calibration
@@ -185,7 +186,7 @@ def _packed(
     place = DEVICE.CUDA if device == "cuda" else DEVICE.CPU
     make_quant(model, config, layers, backend, "lm_head", device=place, dtype=model.dtype)
     layers.clear()
-    model.to(_place(device))
+    nn.Module.to(model, _place(device))
     generator = torch.Generator(device=model.device).manual_seed(seed)
     for name in names:
         _fill(model.get_submodule(name), config.group_size, generator)
