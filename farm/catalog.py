@@ -58,7 +58,6 @@ GROUP_SIZE = Option("group_size", ("32", "64", "128"), "128")
 DOUBLE_QUANT = Option("double_quant", ("off", "on"), "off")
 GPTQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
 AWQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
-EXL3_BITS = Option("bits", ("2", "3", "4", "5", "6", "8"), "4")
 
 PRECISIONS: dict[str, Precision] = {
     p.name: p
@@ -74,15 +73,8 @@ PRECISIONS: dict[str, Precision] = {
         Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, AWQ_KERNEL), needs_checkpoint=True),
         Precision("int4wo", "INT4 weight-only", 4, 16, "4bit", 32, 128, (GROUP_SIZE,)),
         Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", ("32", "64", "128"), "64"),)),
-        Precision("exl3", "EXL3", 4, 16, "4bit", options=(EXL3_BITS,), needs_checkpoint=True),
-        Precision("autoawq", "AWQ (autoawq)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), needs_checkpoint=True),
-        Precision("auto-gptq", "GPTQ (auto-gptq)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), needs_checkpoint=True),
     )
 }
-
-# The precisions that run in a Python environment of their own, made by `farm prepare-env NAME`: their packages are no
-# longer kept up and do not import beside today's transformers.
-LEGACY = ("autoawq", "auto-gptq")
 
 # The row that quality and speed are compared against, best first: a 16-bit row, or 32 bit where no 16-bit row exists.
 BASELINES = ("fp16", "bf16", "fp32")

@@ -47,8 +47,8 @@ class Quantization:
 
     @property
     def report_key(self) -> str | None:
-        """The mission's column; a format of many widths (`exl3?bits=6`) is in the 4-bit one with 4 bits only."""
-        return None if dict(self.options).get("bits", "4") != "4" else self.precision.report_key
+        """The mission's column."""
+        return self.precision.report_key
 
     @property
     def title(self) -> str:

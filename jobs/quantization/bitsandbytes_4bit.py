@@ -1,4 +1,5 @@
-"""NF4 of bitsandbytes: 4-bit normal-float codes and one 32-bit scale for each 64 weights, 4.5 bits a weight.
+"""NF4 and FP4 of bitsandbytes: 4-bit codes and one 32-bit scale for each 64 weights, 4.5 bits a weight; 4.127 bits when
+the scales are quantized in turn (`double_quant`).
 
 The physics: 3.6 times fewer bytes than 16 bit, so at best 3.6 times the decode speed; the codes are unpacked to the
 compute dtype before each product, so prefill, bound by arithmetic, can only get slower.
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 _PASCAL = (6, 0)
 
 
-class NormalFloat4(Backend):
+class FourBit(Backend):
     """`Linear4bit` in place of the linear layers; the head stays as it is."""
 
-    names: tuple[str, ...] = ("nf4",)
+    names: tuple[str, ...] = ("nf4", "fp4")
 
     def why_not(self, wanted: Quantization, device: str) -> str | None:
         return why_not_here(device, "bitsandbytes", capability=_PASCAL)
@@ -43,26 +44,41 @@ class NormalFloat4(Backend):
         dtype = self.dtype(wanted, load.device)
         if located.random is not None:
             model = load_random(located, dtype, load.device, seed)
-            return replace_linears(model, lambda linear: _nf4(linear, dtype))
-        return load_pretrained(located, load, dtype, _config(dtype))
+            return replace_linears(model, lambda linear: _four_bit(linear, _config(wanted, dtype)))
+        return load_pretrained(located, load, dtype, _config(wanted, dtype))
+
+    def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
+        return super().details(wanted, model) | {"group_size": "64", "double_quant": wanted["double_quant"]}
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
+        import bitsandbytes as bnb
+
+        if not isinstance(layer, bnb.nn.Linear4bit):
+            return None
+        weight: Any = layer.weight
+        return bnb.functional.dequantize_4bit(weight.data, weight.quant_state)  # type: ignore[no-any-return]
 
 
-def _config(dtype: torch.dtype) -> Any:
+def _config(wanted: Quantization, dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=wanted.name,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=wanted["double_quant"] == "on",
+    )
 
 
-def _nf4(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
+def _four_bit(linear: nn.Linear, config: Any) -> nn.Module:
     """The same layer as the one that `from_pretrained` makes, from a weight that is already on its device."""
     import bitsandbytes as bnb
 
-    config = _config(dtype)
     new = bnb.nn.Linear4bit(
         linear.in_features,
         linear.out_features,
         bias=linear.bias is not None,
-        compute_dtype=dtype,
+        compute_dtype=config.bnb_4bit_compute_dtype,
         compress_statistics=config.bnb_4bit_use_double_quant,
         quant_type=config.bnb_4bit_quant_type,
         quant_storage=config.bnb_4bit_quant_storage,
@@ -75,4 +91,4 @@ def _nf4(linear: nn.Linear, dtype: torch.dtype) -> nn.Module:
     return new.requires_grad_(False).eval()
 
 
-BACKEND = NormalFloat4()
+BACKEND = FourBit()

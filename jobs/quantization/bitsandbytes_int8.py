@@ -47,6 +47,19 @@ class Int8(Backend):
             return replace_linears(load_random(located, dtype, load.device, seed), _int8)
         return load_pretrained(located, load, dtype, _config())
 
+    def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
+        return super().details(wanted, model) | {"outlier_threshold": f"{_config().llm_int8_threshold:g}"}
+
+    def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
+        """Codes times a row's largest magnitude over 127; both move from the weight to the state at the first call."""
+        weight: Any = layer.weight
+        state: Any = getattr(layer, "state", None)
+        codes = getattr(state, "CB", None) if getattr(state, "CB", None) is not None else getattr(weight, "CB", None)
+        scales = (
+            getattr(state, "SCB", None) if getattr(state, "SCB", None) is not None else getattr(weight, "SCB", None)
+        )
+        return None if codes is None or scales is None else codes.float() * scales.float().unsqueeze(1) / 127
+
 
 def _config() -> Any:
     from transformers import BitsAndBytesConfig

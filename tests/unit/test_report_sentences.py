@@ -102,7 +102,7 @@ def test_random_weights_leave_quality_open_and_are_named() -> None:
 
 
 def test_which_precisions_are_four_bit() -> None:
-    names = ("nf4", "gptq?group_size=64", "exl3", "exl3?bits=8", "int8", "fp16", "int4wo")
+    names = ("nf4", "gptq?group_size=64", "awq", "int8wo", "int8", "fp16", "int4wo")
     assert [is_four_bit(name) for name in names] == [True, True, True, False, False, False, True]
 
 
