@@ -87,28 +87,19 @@ ENGINES = ("eager", "fake")
 
 @dataclass(frozen=True, slots=True)
 class CacheMode:
-    """One value of the KV-cache axis. `bits` a cached value (None: as many as the model computes in, 0: no cache).
-
-    `is_lossy`: what is read back differs from what was computed, so the quality is measured with it.
-    """
+    """One value of the KV-cache axis. `bits` a cached value (None: as many as the model computes in, 0: no cache)."""
 
     name: str
     title: str
     bits: float | None = None
-    is_lossy: bool = False
 
 
-# `on` is transformers' own default, a cache that grows; each of the others changes one thing about it.
+# `on` is transformers' own default, a cache that grows.
 CACHES: dict[str, CacheMode] = {
     mode.name: mode
     for mode in (
         CacheMode("on", "cache on"),
         CacheMode("off", "cache off", bits=0),
-        CacheMode("static", "static cache"),
-        CacheMode("fp8", "FP8 cache", 8, is_lossy=True),
-        CacheMode("int8", "INT8 cache", 8, is_lossy=True),
-        CacheMode("int4", "INT4 cache", 4, is_lossy=True),
-        CacheMode("offloaded", "cache on the host"),
     )
 }
 CACHE_MODES = tuple(CACHES)

@@ -92,8 +92,7 @@ def predicted_bytes(cell: Cell) -> float | None:
 
 
 def _kv_bytes(cell: Cell, architecture: Architecture, model_bits: int) -> float:
-    """On the device: an offloaded cache lies on the host."""
-    if not isinstance(cell.task, SpeedTask) or cell.task.cache_mode == "offloaded":
+    if not isinstance(cell.task, SpeedTask):
         return 0.0
     bits = CACHES[cell.task.cache_mode].bits
     bytes_per_value = (model_bits if bits is None else bits) / 8

@@ -1,0 +1,122 @@
+"""Attention of one new token over the filled part of the cache: bound by the bytes of keys and values.
+
+The physics: Llama-3-8B keeps 4,096 bytes of keys and values a token and layer; at 2,048 tokens that is 8.4 MB, 2.8 us
+at 3 TB/s, if all multiprocessors read. Batch 1 has 8 groups of heads for 132 of them, so the sequence is cut too
+("flash-decoding", Dao et al., 2023): each program reads one share for the 4 query heads of a group at once (keys are
+read once, not 4 times) and leaves its maximum, its sum and its weighted values; then the shares are combined.
+
+The length stands on the device, so that a captured graph serves every length: the grid is fixed, a share is length /
+SPLITS rounded up to whole blocks, and programs past the end do nothing. With ONE_KERNEL the last program of a group to
+finish (it counts them) combines; otherwise `combine_shares` does, one launch (1-2 us) more.
+
+    attend_share[(batch * kv_heads, splits)](q, keys, values, length, ...)
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+# Triton reads these functions as text; their types are the device's.
+
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+_LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def _order_kernels(PDL: tl.constexpr):
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
+
+
+@triton.jit
+def _share_rows(length, split, SPLITS: tl.constexpr, BLOCK: tl.constexpr):
+    """First row and end of one share."""
+    share = tl.cdiv(tl.cdiv(length, SPLITS), BLOCK) * BLOCK
+    return split * share, tl.minimum((split + 1) * share, length)
+
+
+@triton.jit
+def _combine(
+    out, shares, maxima, totals, used, pair, GROUP: tl.constexpr, BLOCK_GROUP: tl.constexpr,
+    DIM: tl.constexpr, BLOCK_DIM: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """Weigh the shares of one group of heads by exp2(maximum) and add them. `pair`: batch * kv_heads + kv_head."""
+    head, lane = tl.arange(0, BLOCK_GROUP), tl.arange(0, BLOCK_DIM)
+    best = tl.full([BLOCK_GROUP], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_GROUP], tl.float32)
+    mixed = tl.zeros([BLOCK_GROUP, BLOCK_DIM], tl.float32)
+    for split in range(used):
+        at = (pair * SPLITS + split) * BLOCK_GROUP + head
+        peak = tl.load(maxima + at, cache_modifier=".cg")
+        higher = tl.maximum(best, peak)
+        keep, take = tl.exp2(best - higher), tl.exp2(peak - higher)
+        values = tl.load(shares + at[:, None] * BLOCK_DIM + lane[None, :], cache_modifier=".cg")
+        mixed = mixed * keep[:, None] + values * take[:, None]
+        total = total * keep + tl.load(totals + at, cache_modifier=".cg") * take
+        best = higher
+    target = out + (pair * GROUP + head)[:, None] * DIM + lane[None, :]
+    inside = (head < GROUP)[:, None] & (lane < DIM)[None, :]
+    tl.store(target, (mixed / total[:, None]).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def attend_share(
+    q, keys, values, length, out, shares, maxima, totals, done, kv_heads, max_len, length_stride, scale,
+    GROUP: tl.constexpr, BLOCK_GROUP: tl.constexpr, DIM: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    BLOCK: tl.constexpr, SPLITS: tl.constexpr, ONE_KERNEL: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """Grid (batch * kv_heads, SPLITS). q [batch, kv_heads * GROUP, DIM]; caches [batch, kv_heads, max_len, DIM].
+
+    shares [pairs, SPLITS, BLOCK_GROUP, BLOCK_DIM], maxima and totals [pairs, SPLITS, BLOCK_GROUP]: float32.
+    """
+    _order_kernels(PDL)
+    pair, split = tl.program_id(0), tl.program_id(1)
+    filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
+    begin, end = _share_rows(filled, split, SPLITS, BLOCK)
+    if begin < end:
+        head, lane, row = tl.arange(0, BLOCK_GROUP), tl.arange(0, BLOCK_DIM), tl.arange(0, BLOCK)
+        real_lane = lane < DIM
+        asked = (head < GROUP)[:, None] & real_lane[None, :]
+        query = tl.load(q + (pair * GROUP + head)[:, None] * DIM + lane[None, :], mask=asked, other=0.0)
+        start = pair.to(tl.int64) * max_len * DIM
+        best = tl.full([BLOCK_GROUP], float("-inf"), tl.float32)
+        total = tl.zeros([BLOCK_GROUP], tl.float32)
+        mixed = tl.zeros([BLOCK_GROUP, BLOCK_DIM], tl.float32)
+        for first in range(begin, end, BLOCK):
+            at = start + (first + row)[:, None] * DIM + lane[None, :]
+            inside = (first + row < end)[:, None] & real_lane[None, :]
+            key = tl.load(keys + at, mask=inside, other=0.0)
+            value = tl.load(values + at, mask=inside, other=0.0)
+            scores = tl.dot(query, tl.trans(key)) * (scale * _LOG2_E)
+            scores = tl.where((first + row < end)[None, :], scores, float("-inf"))
+            higher = tl.maximum(best, tl.max(scores, axis=1))
+            keep = tl.exp2(best - higher)
+            weights = tl.exp2(scores - higher[:, None])
+            total = total * keep + tl.sum(weights, axis=1)
+            mixed = tl.dot(weights.to(value.dtype), value, mixed * keep[:, None])
+            best = higher
+        slot = (pair * SPLITS + split) * BLOCK_GROUP + head
+        tl.store(maxima + slot, best, cache_modifier=".cg")
+        tl.store(totals + slot, total, cache_modifier=".cg")
+        tl.store(shares + slot[:, None] * BLOCK_DIM + lane[None, :], mixed, cache_modifier=".cg")
+    if ONE_KERNEL:
+        tl.debug_barrier()  # every thread has stored before one of them counts
+        if tl.atomic_add(done + pair, 1, sem="acq_rel") == SPLITS - 1:
+            used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)
+            _combine(out, shares, maxima, totals, used, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, SPLITS)
+            tl.store(done + pair, 0)  # for the next launch
+
+
+@triton.jit
+def combine_shares(
+    length, out, shares, maxima, totals, kv_heads, length_stride,
+    GROUP: tl.constexpr, BLOCK_GROUP: tl.constexpr, DIM: tl.constexpr, BLOCK_DIM: tl.constexpr,
+    BLOCK: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """Grid (batch * kv_heads,), after `attend_share`."""
+    _order_kernels(PDL)
+    pair = tl.program_id(0)
+    filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
+    used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)
+    _combine(out, shares, maxima, totals, used, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, SPLITS)
