@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,7 +142,8 @@ class GptqAwq(Backend):
 
         text = calibration()
         torch.manual_seed(seed)
-        with _quietly() as package:
+        with _quietly() as package, tempfile.TemporaryDirectory() as scratch:
+            _keep_logs_in(Path(scratch))
             config = _config(package, wanted)
             model = package.GPTQModel.load(
                 located.name_or_path, config, device=_place(load.device), trust_remote_code=load.trust_remote_code
@@ -150,6 +152,13 @@ class GptqAwq(Backend):
             model.quantize(list(text.samples), batch_size=1, backend=kernel)
             model.quantize_config.meta_set("farm_calibration_sha256", text.sha256)
             model.save(str(folder))
+
+
+def _keep_logs_in(scratch: Path) -> None:
+    """It would make a folder `logs` wherever the process stands."""
+    from gptqmodel.looper import loop_processor
+
+    loop_processor._PROJECT_LOG_DIR = scratch
 
 
 def _kernel_name(wanted: Quantization, device: str) -> str | None:
