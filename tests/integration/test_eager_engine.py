@@ -17,6 +17,7 @@ from farm.architectures import Architecture
 from farm.cells import Load
 from farm.errors import ModelUnavailable, Unsupported
 from farm.model_ref import ModelRef
+from farm.quantization import parse_quantization
 from jobs import loading
 from jobs.engines.eager import EagerEngine, nll_in_slices
 from jobs.memory import meter_for
@@ -101,6 +102,11 @@ def located(path: Path) -> Located:
 
 def load_of(quantization: str, device: str = "cpu") -> Load:
     return Load(ModelRef("local", "tiny"), quantization, "eager", device)
+
+
+def loaded_as(quantization: str, where: Located, load: Load) -> Any:
+    wanted = parse_quantization(quantization)
+    return backend_for(wanted).load(wanted, where, load)
 
 
 # --- generating
@@ -282,7 +288,7 @@ def expected_bytes(quantization: str) -> int:
 
 @pytest.mark.parametrize("quantization", QUANTIZED)
 def test_bitsandbytes_replaces_the_linears(model: LlamaForCausalLM, folder: Path, quantization: str) -> None:
-    quantized = backend_for(quantization).load(quantization, located(folder), load_of(quantization))
+    quantized = loaded_as(quantization, located(folder), load_of(quantization))
     engine = engine_of(quantized)
     assert engine.effective(None).linear_classes == {QUANTIZED[quantization]: LINEARS, "Linear": 1}
     slack = 64 * LINEARS + 4 * HEAD_DIM // 2  # a 16-entry code table a layer, a second copy of the frequencies
@@ -298,10 +304,9 @@ def test_bitsandbytes_replaces_the_linears(model: LlamaForCausalLM, folder: Path
 @pytest.mark.parametrize("quantization", QUANTIZED)
 def test_both_roads_to_a_quantized_model_meet(folder: Path, quantization: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Quantized in place (random weights) or while loading: the same classes, bytes and answers."""
-    backend = backend_for(quantization)
-    loaded = backend.load(quantization, located(folder), load_of(quantization))
+    loaded = loaded_as(quantization, located(folder), load_of(quantization))
     monkeypatch.setattr("jobs.models.random_weights.build_random", lambda *_: tiny_llama().requires_grad_(False))
-    swapped = backend.load(quantization, Located("random:tiny", None, TINY), load_of(quantization))
+    swapped = loaded_as(quantization, Located("random:tiny", None, TINY), load_of(quantization))
 
     def kinds(model: Any) -> Counter[tuple[str, str]]:
         return Counter(
@@ -326,13 +331,13 @@ def test_a_checkpoint_that_lacks_a_tensor_is_unavailable(folder: Path, tmp_path:
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(ModelUnavailable, match=lacking):
-        backend_for(quantization).load(quantization, located(tmp_path), load_of(quantization))
+        loaded_as(quantization, located(tmp_path), load_of(quantization))
 
 
 def test_a_folder_without_weights_is_unavailable(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(ModelUnavailable, match="safetensors"):
-        backend_for("fp32").load("fp32", located(tmp_path), load_of("fp32"))
+        loaded_as("fp32", located(tmp_path), load_of("fp32"))
 
 
 @pytest.mark.parametrize(("quantization", "quantizer"), [("int8", "int8_vectorwise_quant"), ("nf4", "quantize_4bit")])
@@ -344,12 +349,12 @@ def test_out_of_memory_while_quantizing_stays_out_of_memory(
 
     monkeypatch.setattr(f"bitsandbytes.functional.{quantizer}", full)
     with pytest.raises(torch.OutOfMemoryError):
-        backend_for(quantization).load(quantization, located(folder), load_of(quantization))
+        loaded_as(quantization, located(folder), load_of(quantization))
 
 
 @pytest.mark.parametrize(("quantization", "dtype"), [("fp32", "float32"), ("fp16", "float16"), ("bf16", "bfloat16")])
 def test_dense_precisions(folder: Path, quantization: str, dtype: str) -> None:
-    engine = engine_of(backend_for(quantization).load(quantization, located(folder), load_of(quantization)))
+    engine = engine_of(loaded_as(quantization, located(folder), load_of(quantization)))
     assert engine.effective(None).parameter_dtypes == {dtype: LINEAR_WEIGHTS + OTHER_WEIGHTS}
 
 
@@ -410,7 +415,7 @@ def test_nothing_waits_on_a_gpu(quantization: str, cache_mode: str, monkeypatch:
 @pytest.mark.parametrize("quantization", ["fp16", "int8", "nf4"])
 def test_a_gpu_engine(quantization: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = on_gpu(quantization, monkeypatch)
-    loaded = backend_for(quantization).load(quantization, located(folder), load_of(quantization, "cuda"))
+    loaded = loaded_as(quantization, located(folder), load_of(quantization, "cuda"))
     assert engine.model.device.type == loaded.device.type == "cuda"
     assert engine.effective(None).linear_classes == engine_of(loaded, "cuda").effective(None).linear_classes
     assert engine.weights_bytes == engine_of(loaded, "cuda").weights_bytes
