@@ -82,7 +82,7 @@ BASELINES = ("fp16", "bf16", "fp32")
 # Whose logits the others are compared with. 16 bit on the CPU would be another rounding, and six times slower.
 REFERENCES = {"cuda": BASELINES[0], "cpu": "fp32"}
 
-ENGINES = ("eager", "fake")
+ENGINES = ("eager", "compiled", "turbo", "fake")
 
 
 @dataclass(frozen=True, slots=True)

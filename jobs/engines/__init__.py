@@ -12,13 +12,31 @@ def _open_eager(request: GroupRequest) -> Engine:
     return load_engine(request.load, None, request.seed)
 
 
+def _open_compiled(request: GroupRequest) -> Engine:
+    from jobs.engines.compiled import CompiledEngine
+    from jobs.loading import load_engine
+
+    return CompiledEngine(load_engine(request.load, None, request.seed))  # type: ignore[arg-type]
+
+
+def _open_turbo(request: GroupRequest) -> Engine:
+    from jobs.engines.turbo import load_turbo
+
+    return load_turbo(request.load, None, request.seed)
+
+
 def _open_fake(request: GroupRequest) -> Engine:
     from jobs.engines.fake import open_fake
 
     return open_fake(request.load.model.name, request.attempts[0])
 
 
-_OPENERS: dict[str, Callable[[GroupRequest], Engine]] = {"eager": _open_eager, "fake": _open_fake}
+_OPENERS: dict[str, Callable[[GroupRequest], Engine]] = {
+    "eager": _open_eager,
+    "compiled": _open_compiled,
+    "turbo": _open_turbo,
+    "fake": _open_fake,
+}
 
 
 def open_engine(request: GroupRequest) -> Engine:

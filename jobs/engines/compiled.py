@@ -1,0 +1,186 @@
+"""The transformers model with a static cache and `torch.compile`d decode steps: what PyTorch itself offers.
+
+Why: on a GPU eager decoding is bound by the host. `torch.compile(mode="reduce-overhead")` fuses small kernels and
+replays a step as CUDA graphs, without a line of the model rewritten. It costs most of a minute of compilation per shape
+of batch and cache, which is reported apart (`ready_s`). The prompt's forward stays eager: it is bound by arithmetic.
+
+    engine = CompiledEngine(EagerEngine(model, tokenizer, stopwatch, meter))
+    generation = engine.begin([[1, 2, 3]], cache_mode="on", new_tokens=8)       # compiles here
+
+Every step is compiled whole (`fullgraph`) first; where that fails, in pieces, and the breaks are counted.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, StaticCache
+
+from farm.errors import Unsupported
+from farm.records import Effective
+from jobs.engines.base import TokenIds
+from jobs.engines.eager import EagerEngine
+from jobs.memory import bytes_of_storages
+from jobs.turbo.lengths import bucket_of, check_length
+
+_WARMUP_STEPS = 3  # compile; run once and record the CUDA graph; replay it
+_MOST_SHAPES = 64  # torch gives up after 8 recompilations of one function; a sweep has more shapes
+_MODES = {"cuda": "reduce-overhead", "cpu": "default"}  # CUDA graphs are all that reduce-overhead adds
+
+Step = Callable[[Any, Tensor], Tensor]
+
+
+class CompiledSlot:
+    """The cache and the compiled step of one shape. Both must stay: new addresses would be recorded anew."""
+
+    def __init__(self, model: PreTrainedModel, batch: int, max_len: int, step: Step) -> None:
+        self.cache: Any = StaticCache(config=model.config, max_cache_len=max_len)
+        self.token = torch.zeros((batch, 1), dtype=torch.long, device=model.device)
+        self.step = step
+        self.generations = 0
+
+    def take(self) -> int:
+        """Begin a generation: an empty cache, and a number that is current until the next begins."""
+        self.cache.reset()
+        self.generations += 1
+        return self.generations
+
+
+class CompiledGeneration:
+    """One greedy generation over a rectangle of prompts. It has the slot until the next one of its shape begins."""
+
+    def __init__(self, model: PreTrainedModel, slot: CompiledSlot, token_ids: TokenIds, new_tokens: int) -> None:
+        self._model, self._slot, self._number = model, slot, slot.take()
+        self._prompt = torch.tensor(token_ids, dtype=torch.long, device=model.device)
+        self._new = self._prompt.new_zeros((len(token_ids), new_tokens))
+        self._length = 0
+        self._logits: Tensor
+
+    @torch.no_grad()
+    def prefill(self) -> None:
+        self._check_current()
+        output = self._model(input_ids=self._prompt, past_key_values=self._slot.cache, use_cache=True, logits_to_keep=1)
+        self._logits = output.logits
+
+    @torch.no_grad()
+    def first_token(self) -> None:
+        self._append(self._logits[:, -1].argmax(dim=-1, keepdim=True))
+
+    @torch.no_grad()
+    def decode_step(self) -> None:
+        """The result of a CUDA graph is overwritten by the next replay: it is copied out at once."""
+        torch.compiler.cudagraph_mark_step_begin()
+        self._append(self._slot.step(self._slot.cache, self._slot.token))
+
+    def tokens(self) -> list[list[int]]:
+        self._check_current()
+        new: list[list[int]] = self._new[:, : self._length].tolist()
+        return new
+
+    def kv_bytes(self) -> int:
+        """Of the whole static cache."""
+        layers = self._slot.cache.layers
+        return bytes_of_storages(tensor for layer in layers for tensor in (layer.keys, layer.values))
+
+    def _append(self, token: Tensor) -> None:
+        self._check_current()
+        self._new[:, self._length] = token[:, 0]
+        self._slot.token.copy_(token)
+        self._length += 1
+
+    def _check_current(self) -> None:
+        if self._slot.generations != self._number:
+            raise RuntimeError("a later generation of the same shape has taken this one's cache; finish one at a time")
+
+
+class CompiledEngine:
+    """Scores as the eager engine inside does, and decodes with compiled steps. It has no `generate()` to compare with:
+    the library's own would compile a step of its own. `ready_s`: seconds of compilation so far."""
+
+    def __init__(self, eager: EagerEngine) -> None:
+        self.eager = eager
+        self.tokenizer, self.stopwatch, self.meter = eager.tokenizer, eager.stopwatch, eager.meter
+        self.weights_bytes, self.max_positions = eager.weights_bytes, eager.max_positions
+        self.architecture, self.reference = eager.architecture, eager.reference
+        self.ready_s = 0.0
+        self.why_in_pieces: str | None = None
+        self._slots: dict[tuple[int, int], CompiledSlot] = {}
+        self._breaks_before = graph_breaks()
+
+    def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> Any:
+        """Put the prompts on the device; a new shape is compiled first. Raises Unsupported."""
+        if cache_mode != "on":
+            raise Unsupported(f"the compiled engine needs its static cache, not cache mode {cache_mode!r}; use on")
+        tokens = len(token_ids[0]) + new_tokens
+        check_length(tokens, self.max_positions)
+        key = (len(token_ids), bucket_of(tokens))
+        if key not in self._slots:
+            self._slots[key] = self._ready_slot(key, token_ids)
+        return CompiledGeneration(self.eager.model, self._slots[key], token_ids, new_tokens)
+
+    def effective(self, cache_mode: str | None) -> Effective:
+        """As of the eager engine, with the breaks of the compiled graph; one that had to be cut is a mismatch."""
+        found = self.eager.effective(cache_mode)
+        return replace(
+            found,
+            cache_class=StaticCache.__name__ if cache_mode == "on" else None,
+            compiled=True,
+            graph_breaks=graph_breaks() - self._breaks_before,
+            compile_s=self.ready_s,
+            mismatches=(*found.mismatches, *([self.why_in_pieces] if self.why_in_pieces else [])),
+        )
+
+    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        return self.eager.token_nll(token_ids)
+
+    def logits(self, token_ids: TokenIds) -> Tensor:
+        return self.eager.logits(token_ids)
+
+    def _ready_slot(self, key: tuple[int, int], token_ids: TokenIds) -> CompiledSlot:
+        began = time.perf_counter()
+        try:
+            slot = self._warm_slot(key, token_ids, fullgraph=self.why_in_pieces is None)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            if self.why_in_pieces is not None:
+                raise
+            self.why_in_pieces = f"the step could not be compiled whole: {_first_line(error)}"
+            slot = self._warm_slot(key, token_ids, fullgraph=False)
+        self.stopwatch.synchronize()
+        self.ready_s += time.perf_counter() - began
+        return slot
+
+    def _warm_slot(self, key: tuple[int, int], token_ids: TokenIds, fullgraph: bool) -> CompiledSlot:
+        """A slot that has been through a whole short generation: the cache has its memory, the step its graph."""
+        slot = CompiledSlot(self.eager.model, *key, step=compiled_step(self.eager.model, fullgraph))
+        short = [row[:8] for row in token_ids]
+        generation = CompiledGeneration(self.eager.model, slot, short, _WARMUP_STEPS + 1)
+        generation.prefill()
+        generation.first_token()
+        for _ in range(_WARMUP_STEPS):
+            generation.decode_step()
+        generation.tokens()
+        return slot
+
+
+def compiled_step(model: PreTrainedModel, fullgraph: bool) -> Step:
+    """Cache and token [batch, 1] in, the next token [batch, 1] out; compiled at the first call of each shape."""
+
+    def step(cache: Any, token: Tensor) -> Tensor:
+        logits = model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        return logits[:, -1].argmax(dim=-1, keepdim=True)
+
+    torch._dynamo.config.recompile_limit = _MOST_SHAPES
+    compiled: Step = torch.compile(step, mode=_MODES[model.device.type], fullgraph=fullgraph, dynamic=False)
+    return compiled
+
+
+def graph_breaks() -> int:
+    """How many breaks this process has seen; torch counts them by reason."""
+    return sum(torch._dynamo.utils.counters["graph_break"].values())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

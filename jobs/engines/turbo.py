@@ -1,0 +1,206 @@
+"""Our own decoder over a loaded model's weights: static cache, one CUDA graph a token, weights in 16, 8 or 4 bit.
+
+Why beside the eager engine: at batch 1 a GPU waits for the host, which launches hundreds of kernels a token; fewer bits
+cannot help where the bytes are not the limit. Here a token is one launch, so the bytes are. The limit on an H100 is in
+`docs/turbo-notes.md`, with what each version reached.
+
+    engine = load_turbo(load, cache=None, seed=0)
+    generation = engine.begin([[1, 2, 3]], cache_mode="on", new_tokens=8)
+    generation.prefill(); generation.first_token(); generation.decode_step()
+"""
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from farm.architectures import architecture_of_config
+from farm.catalog import REFERENCES
+from farm.cells import Load
+from farm.errors import Unsupported
+from farm.records import Effective
+from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
+from jobs.engines.eager import nll_in_slices
+from jobs.memory import release_unused
+from jobs.prompts import Tokenizer
+from jobs.turbo.decoder import TurboDecoder
+from jobs.turbo.layers import Taken
+from jobs.turbo.lengths import check_length
+from jobs.turbo.recipe import Recipe, recipe_for
+from jobs.turbo.slots import DecodeSlot, Slots
+from jobs.turbo.weights import Dense, Int4, Int8
+
+_PREFILL_ROWS = 2048  # a prompt's kernels are those of many rows
+
+
+class TurboGeneration:
+    """One greedy generation over a rectangle of prompts. It has the slot until the next one of its shape begins."""
+
+    def __init__(self, decoder: TurboDecoder, slot: DecodeSlot, token_ids: TokenIds, new_tokens: int) -> None:
+        self._decoder, self._slot, self._number = decoder, slot, slot.take()
+        self._prompt = torch.tensor(token_ids, dtype=torch.long, device=decoder.device)
+        self._prompt_tokens = self._length = self._prompt.shape[1]
+        self._end = self._length + new_tokens
+        self._logits: Tensor
+
+    def prefill(self) -> None:
+        self._check_current()
+        self._logits = self._decoder.prefill(self._prompt, self._slot.cache)
+
+    @torch.inference_mode()
+    def first_token(self) -> None:
+        self._grow()
+        self._slot.state.take_first(self._logits, self._prompt_tokens)
+
+    def decode_step(self) -> None:
+        self._grow()
+        self._slot.graph.run()
+
+    def tokens(self) -> list[list[int]]:
+        self._check_current()
+        new: list[list[int]] = self._slot.state.ids[:, self._prompt_tokens : self._length].tolist()
+        return new
+
+    def kv_bytes(self) -> int:
+        """Of the whole static cache, which is allocated before the first token."""
+        return self._slot.bytes
+
+    def _grow(self) -> None:
+        self._check_current()
+        if self._length >= self._end:
+            raise IndexError(
+                f"this generation was begun for {self._end - self._prompt_tokens} new tokens, all are made"
+            )
+        self._length += 1
+
+    def _check_current(self) -> None:
+        if self._slot.generations != self._number:
+            raise RuntimeError("a later generation of the same shape has taken this one's cache; finish one at a time")
+
+
+class TurboEngine:
+    """The engine protocol over a `TurboDecoder`. The model is consumed: afterwards it is an empty shell.
+
+    `convert_s`: seconds of taking and quantizing the weights; `ready_s`: of warm-ups and captures so far.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        stopwatch: Stopwatch,
+        meter: MemoryMeter,
+        recipe: Recipe | None = None,
+        reference: Reference | None = None,
+    ) -> None:
+        self.tokenizer, self.stopwatch, self.meter, self.reference = tokenizer, stopwatch, meter, reference
+        self.recipe = recipe or Recipe()
+        self.architecture = architecture_of_config(model.config.to_dict())
+        began = time.perf_counter()
+        self.decoder = TurboDecoder(model, self.recipe)
+        stopwatch.synchronize()
+        self.convert_s = time.perf_counter() - began
+        self.slots = Slots(self.decoder)
+        self._batch = 1
+        self.weights_bytes = self.decoder.weights_bytes
+        self.max_positions = self.decoder.shape.max_positions
+
+    @property
+    def ready_s(self) -> float:
+        return self.slots.ready_s
+
+    def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> TurboGeneration:
+        """Put the prompts on the device and capture the step if this shape is new. Raises Unsupported."""
+        if cache_mode != "on":
+            raise Unsupported(f"the turbo engine decodes with a cache only, not with cache mode {cache_mode!r}; use on")
+        tokens = len(token_ids[0]) + new_tokens
+        check_length(tokens, self.max_positions)
+        self._batch = len(token_ids)
+        return TurboGeneration(self.decoder, self.slots.get(self._batch, tokens), token_ids, new_tokens)
+
+    @torch.inference_mode()
+    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        """Negative log-likelihoods [batch][tokens - 1] in nats, through the kernels of the prefill."""
+        logits = self.logits([row[:-1] for row in token_ids])
+        targets = torch.tensor([row[1:] for row in token_ids], dtype=torch.long, device=logits.device)
+        nll: list[list[float]] = nll_in_slices(logits, targets).tolist()
+        return nll
+
+    def logits(self, token_ids: TokenIds) -> Tensor:
+        """[batch, tokens, vocabulary]. Raises Unsupported beyond the model's positions."""
+        check_length(len(token_ids[0]), self.max_positions)
+        return self.decoder.logits(torch.tensor(token_ids, dtype=torch.long, device=self.decoder.device))
+
+    def effective(self, cache_mode: str | None) -> Effective:
+        """Read off the weights that are stored; the kernels are those of the last generation's batch."""
+        weights = self.decoder.weights
+        return Effective(
+            linear_classes=dict(Counter(f"Turbo{type(weight).__name__}" for weight in weights.linears)),
+            parameter_dtypes=self._elements_by_dtype(),
+            attention="sdpa (prefill), turbo (decode)",
+            cache_class="turbo.KvCache" if cache_mode == "on" else None,
+            compute_dtype=_name(self.decoder.dtype),
+            mismatches=_other_than(self.recipe, weights),
+            quantization=_details(weights),
+            kernels={
+                "prefill": "+".join(self.decoder.kernels_used(_PREFILL_ROWS)),
+                "decode": "+".join(self.decoder.kernels_used(self._batch)),
+            },
+            compile_s=self.ready_s if self.decoder.device.type == "cuda" else None,
+        )
+
+    def _elements_by_dtype(self) -> dict[str, int]:
+        """Each storage once; 4-bit weights count as the elements that they are packed in."""
+        unique = {tensor.data_ptr(): tensor for tensor in self.decoder.weights.tensors()}
+        count: Counter[str] = Counter()
+        for tensor in unique.values():
+            count[_name(tensor.dtype)] += tensor.numel()
+        return dict(count)
+
+
+def load_turbo(load: Load, cache: Path | None, seed: int) -> TurboEngine:
+    """Load in the dense precision, then convert. Raises Unsupported, ModelUnavailable or torch's OOM."""
+    from jobs.loading import load_engine
+
+    recipe = recipe_for(load.quantization)
+    dense = load.quantization if recipe == Recipe() else REFERENCES[load.device]
+    eager: Any = load_engine(replace(load, quantization=dense, engine="eager"), cache, seed)
+    reference = _reference(load, dense, eager, cache, seed)
+    engine = TurboEngine(eager.model, eager.tokenizer, eager.stopwatch, eager.meter, recipe, reference)
+    del eager
+    release_unused(load.device)
+    return engine
+
+
+def _reference(load: Load, dense: str, eager: Any, cache: Path | None, seed: int) -> Reference | None:
+    """Quantized weights are compared with the dense ones; dense weights with what the eager engine names."""
+    if dense == load.quantization:
+        found: Reference | None = eager.reference
+        return found
+    from jobs.loading import load_engine
+
+    other = replace(load, quantization=dense, engine="eager")
+    return Reference(dense, load.device, lambda: load_engine(other, cache, seed), eager.weights_bytes)
+
+
+def _details(weights: Taken) -> dict[str, str]:
+    """Bits of a layer's weight, the group of its scales, and how the head is kept: others leave it in 16 bit."""
+    first = weights.layers[0].qkv
+    bits = 8 * first.weight.itemsize if isinstance(first, Dense) else 8 if isinstance(first, Int8) else 4
+    group = {"group_size": str(first.group)} if isinstance(first, Int4) else {}
+    return {"bits": str(bits), **group, "head": type(weights.head).__name__.lower()}
+
+
+def _other_than(recipe: Recipe, weights: Taken) -> tuple[str, ...]:
+    """Where a layer is kept in another way than the recipe asks."""
+    kinds = [type(weight).__name__.lower() for layer in weights.layers for weight in layer.linears]
+    wrong = sum(kind != recipe.layers for kind in kinds)
+    return (f"asked for {recipe.layers} layers, {wrong} of {len(kinds)} are of another kind",) if wrong else ()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,74 @@
+"""A compact decoder that takes over the weights of a loaded Llama, Mistral or Qwen model.
+
+Why an own decoder and not surgery on the transformers model: its forward builds masks, cache objects and position
+tensors in Python at every call, and its layers keep seven separate matrices. What is left here is the arithmetic.
+
+    decoder = TurboDecoder(model, Recipe("int8"))       # `model` is an empty shell afterwards
+    slot = DecodeSlot(decoder, batch=1, max_len=256)
+    decoder.prefill(ids, slot.cache)                    # [batch, vocab]
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jobs.memory import bytes_of_storages
+from jobs.turbo import kernels
+from jobs.turbo.cache import KvCache
+from jobs.turbo.layers import take_model
+from jobs.turbo.prefill import forward
+from jobs.turbo.recipe import Recipe
+from jobs.turbo.rotary import RotaryTable
+from jobs.turbo.shape import read_shape
+from jobs.turbo.step import DecodeState, decode_step
+from jobs.turbo.weights import weight_bytes
+
+
+class TurboDecoder:
+    """Prompts in, logits out. Raises Unsupported for a model that it would compute wrongly."""
+
+    def __init__(self, model: Any, recipe: Recipe | None = None) -> None:
+        self.shape = read_shape(model)
+        self.weights = take_model(model, recipe or Recipe())
+        self.dtype, self.device = self.weights.embedding.dtype, self.weights.embedding.device
+        self.table = RotaryTable(model.model.rotary_emb, self.dtype, self.device)
+
+    @torch.inference_mode()
+    def prefill(self, ids: Tensor, cache: KvCache) -> Tensor:
+        """Fill the cache from row 0 with ids [batch, tokens]; the logits after the last of them, [batch, vocab]."""
+        return self._head(forward(self.weights, self.shape, self.table, ids, cache, last_only=True))
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor) -> Tensor:
+        """Of the token after each one of [batch, tokens]: [batch, tokens, vocab]. Uses no cache."""
+        hidden = forward(self.weights, self.shape, self.table, ids, None, last_only=False)
+        return self._head(hidden).view(*ids.shape, -1)
+
+    @torch.inference_mode()
+    def step(self, rows: tuple[Tensor, Tensor], state: DecodeState, cache: KvCache) -> None:
+        """One token more, in place, with the rotary rows of `self.table`: see `jobs.turbo.step`."""
+        decode_step(self.weights, self.shape, rows, state, cache)
+
+    def kernels_used(self, rows: int) -> dict[str, int]:
+        """The kernel that serves each linear layer (the head included) at this many rows, and how often."""
+        names = (kernels.kernel_name(weight, rows, self.device) for weight in self.weights.linears)
+        return dict(Counter(names))
+
+    @property
+    def weights_bytes(self) -> int:
+        """Each storage once: a tied head is the embedding."""
+        return bytes_of_storages(self.weights.tensors())
+
+    def step_bytes(self, batch: int, length: int) -> int:
+        """What one decode step must read: all linear layers, the norms, and `length` rows of the cache a sequence.
+
+        Of the embedding a step reads one row a sequence, which is left out.
+        """
+        linear = sum(weight_bytes(weight) for weight in self.weights.linears)
+        row = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * self.dtype.itemsize
+        return linear + batch * length * row
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        return kernels.linear(hidden, self.weights.head)

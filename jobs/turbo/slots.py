@@ -1,0 +1,64 @@
+"""The memory and the captured graph of one shape of generation: made once, used by one generation at a time.
+
+Why one shape at a time by default: a slot holds a whole cache (5 GB at batch 16 and 2,304 positions of Llama-3-8B). A
+second one in the background would count into the first one's peak memory and could push a cell out of memory that
+fits by itself. Once the kernels are compiled, making a slot anew takes only the warm-up and the capture.
+
+    slots = Slots(decoder)
+    slot = slots.get(batch=1, tokens=2048)      # slot.state, slot.cache, slot.graph
+"""
+
+from collections import OrderedDict
+
+from jobs.turbo.cache import KvCache
+from jobs.turbo.decoder import TurboDecoder
+from jobs.turbo.graph import Replay
+from jobs.turbo.lengths import bucket_of
+from jobs.turbo.step import DecodeState
+
+
+class DecodeSlot:
+    """A static cache, the state of a generation and the captured step over both."""
+
+    def __init__(self, decoder: TurboDecoder, batch: int, max_len: int) -> None:
+        cache = KvCache.allocate(decoder.shape, batch, max_len, like=decoder.weights.embedding)
+        state = DecodeState.allocate(batch, max_len, decoder.device)
+        rows = decoder.table.rows(max_len)  # kept here too: the graph reads them after the table has grown
+        self.cache, self.state, self.rows = cache, state, rows
+        self.graph = Replay(lambda: decoder.step(rows, state, cache), decoder.device)  # of locals: no cycle to collect
+        self.generations = 0
+
+    def take(self) -> int:
+        """Begin a generation; its number is the current one until the next begins."""
+        self.generations += 1
+        return self.generations
+
+    @property
+    def bytes(self) -> int:
+        return self.cache.bytes
+
+
+class Slots:
+    """The last `kept` shapes. `ready_s` sums the seconds of all warm-ups and captures."""
+
+    def __init__(self, decoder: TurboDecoder, kept: int = 1) -> None:
+        self._decoder = decoder
+        self._kept = kept
+        self._slots: OrderedDict[tuple[int, int], DecodeSlot] = OrderedDict()
+        self.ready_s = 0.0
+
+    def get(self, batch: int, tokens: int) -> DecodeSlot:
+        """The slot for `batch` sequences of up to `tokens`; the oldest ones make room before it is made."""
+        key = (batch, bucket_of(tokens))
+        if key not in self._slots:
+            while len(self._slots) >= self._kept:
+                self._slots.popitem(last=False)
+            self._slots[key] = DecodeSlot(self._decoder, *key)
+            self.ready_s += self._slots[key].graph.ready_s
+        self._slots.move_to_end(key)
+        return self._slots[key]
+
+    @property
+    def bytes(self) -> int:
+        """Of all caches that are held."""
+        return sum(slot.bytes for slot in self._slots.values())
