@@ -11,7 +11,7 @@ from farm.cells import Load
 from farm.events import Ended, Event, GroupRequest, Prepared
 from farm.sweep import RuntimeEnv
 from jobs.group import run_group
-from jobs.preparing import prepare_here
+from jobs.preparing import prepare_load
 
 
 class InlinePool:
@@ -26,7 +26,7 @@ class InlinePool:
         self._current: tuple[JobId, Iterator[Event]] | None = None
 
     def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
-        yield from prepare_here(loads)
+        return map(prepare_load, loads)
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId:
         self._started += 1

@@ -56,8 +56,7 @@ class Precision:
 
 GROUP_SIZE = Option("group_size", ("32", "64", "128"), "128")
 DOUBLE_QUANT = Option("double_quant", ("off", "on"), "off")
-GPTQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
-AWQ_KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
+KERNEL = Option("kernel", ("auto", "marlin", "machete", "exllama", "triton", "torch"), "auto")
 
 PRECISIONS: dict[str, Precision] = {
     p.name: p
@@ -69,10 +68,10 @@ PRECISIONS: dict[str, Precision] = {
         Precision("int8wo", "INT8 weight-only", 8, 16, "int8"),
         Precision("nf4", "NF4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
         Precision("fp4", "FP4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
-        Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, GPTQ_KERNEL), needs_checkpoint=True),
-        Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, AWQ_KERNEL), needs_checkpoint=True),
+        Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), needs_checkpoint=True),
+        Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), needs_checkpoint=True),
         Precision("int4wo", "INT4 weight-only", 4, 16, "4bit", 32, 128, (GROUP_SIZE,)),
-        Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", ("32", "64", "128"), "64"),)),
+        Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", GROUP_SIZE.choices, "64"),)),
     )
 }
 

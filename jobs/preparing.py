@@ -7,7 +7,7 @@ Why apart from loading: it takes minutes, is needed once a node and not once a w
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from farm.cells import Cell, Load
@@ -52,9 +52,3 @@ def _make(load: Load) -> None:
     wanted = parse_quantization(load.quantization)
     backend = usable_backend(wanted, load.device)
     prepared(backend, wanted, locate(load.model, None), load, None)
-
-
-def prepare_here(loads: Sequence[Load]) -> Iterable[Prepared]:
-    """One after the other, in this process."""
-    for load in loads:
-        yield prepare_load(load)

@@ -16,8 +16,6 @@ from farm.quantization import parse_quantization
 from farm.rows import CellRow
 from farm.stats import Summary
 
-_FOUR_BIT_FAMILIES = frozenset(("nf4", "fp4", "int4wo", "gptq", "awq", "hqq"))
-
 
 def four_bit_sentences(rows: Sequence[CellRow], language: str) -> tuple[Sentence, ...]:
     """For each subject and each 4-bit precision the verdict, the figures behind it, and what they are figures of."""

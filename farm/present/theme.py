@@ -57,7 +57,6 @@ _SYMBOLS = {
     "fp4": "hourglass",
 }
 _OPTION_SYMBOLS = ("cross", "x", "diamond-tall", "diamond-wide", "hexagram", "star-diamond", "bowtie", "octagon")
-_TITLES = {"gptq": "GPTQ", "awq": "AWQ", "hqq": "HQQ", "fp4": "FP4", "int8wo": "INT8 w/o", "int4wo": "INT4 w/o"}
 
 _CACHE_DASHES = {
     "on": "solid",
@@ -109,8 +108,8 @@ def _stable(name: str, choices: Sequence[str]) -> str:
 def title_of(quantization: str) -> str:
     """`INT8 (bitsandbytes)`; with options behind it; a name that nobody knows stands for itself."""
     family, _, options = quantization.partition("?")
-    precision = catalog.PRECISIONS.get(quantization) or catalog.PRECISIONS.get(family)
-    title = precision.title if precision else _TITLES.get(family, family)
+    precision = catalog.PRECISIONS.get(family)
+    title = precision.title if precision else family
     return f"{title} {options.replace('&', ' ')}".rstrip()
 
 
