@@ -20,6 +20,7 @@ import torch
 
 from farm.device_facts import DeviceLimits
 from farm.stats import median
+from jobs.effective import dtype_name
 from jobs.engines.base import Stopwatch
 from jobs.memory import release_unused
 from jobs.stopwatch import stopwatch_for
@@ -67,7 +68,7 @@ def measure_limits(device: str) -> DeviceLimits | None:
         return None
     finally:
         release_unused(device)
-    return DeviceLimits(copy, gemm, str(dtype).removeprefix("torch."), cache)
+    return DeviceLimits(copy, gemm, dtype_name(dtype), cache)
 
 
 def choose_sizes(copy_bytes: int, gemm_side: int, free_bytes: int, cache: int | None, item_bytes: int) -> Sizes | None:

@@ -52,7 +52,7 @@ def parameter_dtypes(model: nn.Module) -> dict[str, int]:
     """Elements by dtype; 4-bit weights are packed, two in an element of uint8."""
     count: Counter[str] = Counter()
     for parameter in model.parameters():
-        count[_name(parameter.dtype)] += parameter.numel()
+        count[dtype_name(parameter.dtype)] += parameter.numel()
     return dict(count)
 
 
@@ -78,8 +78,10 @@ def _wrong_dtype(model: Any, request: Request) -> str | None:
     found = model.get_input_embeddings().weight.dtype
     if found == request.dtype:
         return None
-    return f"asked {request.quantization} for {_name(request.dtype)} beside the linear layers, found {_name(found)}"
+    asked = f"asked {request.quantization} for {dtype_name(request.dtype)} beside the linear layers"
+    return f"{asked}, found {dtype_name(found)}"
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float16`."""
     return str(dtype).removeprefix("torch.")

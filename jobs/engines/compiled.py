@@ -23,8 +23,9 @@ from farm.errors import Unsupported
 from farm.records import Effective
 from jobs.engines.base import TokenIds
 from jobs.engines.eager import EagerEngine
+from jobs.engines.lengths import bucket_of, check_length
+from jobs.engines.slot import Slot
 from jobs.memory import bytes_of_storages
-from jobs.turbo.lengths import bucket_of, check_length
 
 _WARMUP_STEPS = 3  # compile; run once and record the CUDA graph; replay it
 _MOST_SHAPES = 64  # torch gives up after 8 recompilations of one function; a sweep has more shapes
@@ -33,20 +34,19 @@ _MODES = {"cuda": "reduce-overhead", "cpu": "default"}  # CUDA graphs are all th
 Step = Callable[[Any, Tensor], Tensor]
 
 
-class CompiledSlot:
+class CompiledSlot(Slot):
     """The cache and the compiled step of one shape. Both must stay: new addresses would be recorded anew."""
 
     def __init__(self, model: PreTrainedModel, batch: int, max_len: int, step: Step) -> None:
+        super().__init__()
         self.cache: Any = StaticCache(config=model.config, max_cache_len=max_len)
         self.token = torch.zeros((batch, 1), dtype=torch.long, device=model.device)
         self.step = step
-        self.generations = 0
 
     def take(self) -> int:
-        """Begin a generation: an empty cache, and a number that is current until the next begins."""
+        """Begin a generation with an empty cache."""
         self.cache.reset()
-        self.generations += 1
-        return self.generations
+        return super().take()
 
 
 class CompiledGeneration:
@@ -61,7 +61,7 @@ class CompiledGeneration:
 
     @torch.no_grad()
     def prefill(self) -> None:
-        self._check_current()
+        self._slot.check(self._number)
         output = self._model(input_ids=self._prompt, past_key_values=self._slot.cache, use_cache=True, logits_to_keep=1)
         self._logits = output.logits
 
@@ -76,7 +76,7 @@ class CompiledGeneration:
         self._append(self._slot.step(self._slot.cache, self._slot.token))
 
     def tokens(self) -> list[list[int]]:
-        self._check_current()
+        self._slot.check(self._number)
         new: list[list[int]] = self._new[:, : self._length].tolist()
         return new
 
@@ -86,14 +86,10 @@ class CompiledGeneration:
         return bytes_of_storages(tensor for layer in layers for tensor in (layer.keys, layer.values))
 
     def _append(self, token: Tensor) -> None:
-        self._check_current()
+        self._slot.check(self._number)
         self._new[:, self._length] = token[:, 0]
         self._slot.token.copy_(token)
         self._length += 1
-
-    def _check_current(self) -> None:
-        if self._slot.generations != self._number:
-            raise RuntimeError("a later generation of the same shape has taken this one's cache; finish one at a time")
 
 
 class CompiledEngine:

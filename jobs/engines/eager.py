@@ -18,8 +18,9 @@ from farm.architectures import architecture_of_config
 from farm.catalog import CACHE_MODES
 from farm.errors import Unsupported, unknown
 from farm.records import Effective
-from jobs.effective import Request, linear_classes, mismatches, parameter_dtypes
+from jobs.effective import Request, dtype_name, linear_classes, mismatches, parameter_dtypes
 from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
+from jobs.engines.lengths import check_length
 from jobs.memory import bytes_of_storages, model_bytes
 from jobs.prompts import Tokenizer
 
@@ -130,19 +131,16 @@ class EagerEngine:
         """Put the prompts on the device. Raises Unsupported when prompt and new tokens exceed the positions."""
         if cache_mode not in CACHE_MODES:
             raise Unsupported(unknown("cache mode", cache_mode, CACHE_MODES))
-        self._check_length(len(token_ids[0]) + new_tokens)
+        check_length(len(token_ids[0]) + new_tokens, self.max_positions)
         return EagerGeneration(self.model, token_ids, cache_mode, new_tokens, self._cache_classes)
 
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
-        logits = self.logits([row[:-1] for row in token_ids])
-        targets = torch.tensor([row[1:] for row in token_ids], dtype=torch.long, device=logits.device)
-        nll: list[list[float]] = nll_in_slices(logits, targets).tolist()
-        return nll
+        return token_nll_of(self.logits([row[:-1] for row in token_ids]), token_ids)
 
     @torch.inference_mode()
     def logits(self, token_ids: TokenIds) -> torch.Tensor:
-        self._check_length(len(token_ids[0]))
+        check_length(len(token_ids[0]), self.max_positions)
         ids = torch.tensor(token_ids, dtype=torch.long, device=self.model.device)
         logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
@@ -154,7 +152,7 @@ class EagerEngine:
             parameter_dtypes=parameter_dtypes(self.model),
             attention=getattr(self.model.config, "_attn_implementation", None),
             cache_class=self._cache_classes.get(cache_mode or ""),
-            compute_dtype=str(self.request.dtype).removeprefix("torch.") if self.request else None,
+            compute_dtype=dtype_name(self.request.dtype) if self.request else None,
             mismatches=mismatches(self.model, self.request) if self.request else (),
             quantization=dict(self.request.details) if self.request else {},
         )
@@ -173,11 +171,12 @@ class EagerEngine:
             pad_token_id=0,
         )
 
-    def _check_length(self, tokens: int) -> None:
-        if tokens > self.max_positions:
-            raise Unsupported(
-                f"{tokens} tokens exceed the model's {self.max_positions} positions; use a shorter context or window"
-            )
+
+def token_nll_of(logits: torch.Tensor, token_ids: TokenIds) -> list[list[float]]:
+    """[batch][tokens - 1] in nats, from the logits [batch, tokens - 1, vocabulary] after every token but the last."""
+    targets = torch.tensor([row[1:] for row in token_ids], dtype=torch.long, device=logits.device)
+    nll: list[list[float]] = nll_in_slices(logits, targets).tolist()
+    return nll
 
 
 def nll_in_slices(logits: torch.Tensor, targets: torch.Tensor, elements: int = SLICE_ELEMENTS) -> torch.Tensor:

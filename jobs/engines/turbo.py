@@ -23,13 +23,14 @@ from farm.catalog import REFERENCES
 from farm.cells import Load
 from farm.errors import Unsupported
 from farm.records import Effective
+from jobs.effective import dtype_name
 from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
-from jobs.engines.eager import nll_in_slices
+from jobs.engines.eager import token_nll_of
+from jobs.engines.lengths import check_length
 from jobs.memory import release_unused
 from jobs.prompts import Tokenizer
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.layers import Taken
-from jobs.turbo.lengths import check_length
 from jobs.turbo.recipe import Recipe, recipe_for
 from jobs.turbo.slots import DecodeSlot, Slots
 from jobs.turbo.weights import Dense, Int4, Int8
@@ -48,7 +49,7 @@ class TurboGeneration:
         self._logits: Tensor
 
     def prefill(self) -> None:
-        self._check_current()
+        self._slot.check(self._number)
         self._logits = self._decoder.prefill(self._prompt, self._slot.cache)
 
     @torch.inference_mode()
@@ -61,7 +62,7 @@ class TurboGeneration:
         self._slot.graph.run()
 
     def tokens(self) -> list[list[int]]:
-        self._check_current()
+        self._slot.check(self._number)
         new: list[list[int]] = self._slot.state.ids[:, self._prompt_tokens : self._length].tolist()
         return new
 
@@ -70,16 +71,12 @@ class TurboGeneration:
         return self._slot.bytes
 
     def _grow(self) -> None:
-        self._check_current()
+        self._slot.check(self._number)
         if self._length >= self._end:
             raise IndexError(
                 f"this generation was begun for {self._end - self._prompt_tokens} new tokens, all are made"
             )
         self._length += 1
-
-    def _check_current(self) -> None:
-        if self._slot.generations != self._number:
-            raise RuntimeError("a later generation of the same shape has taken this one's cache; finish one at a time")
 
 
 class TurboEngine:
@@ -125,10 +122,7 @@ class TurboEngine:
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
         """Negative log-likelihoods [batch][tokens - 1] in nats, through the kernels of the prefill."""
-        logits = self.logits([row[:-1] for row in token_ids])
-        targets = torch.tensor([row[1:] for row in token_ids], dtype=torch.long, device=logits.device)
-        nll: list[list[float]] = nll_in_slices(logits, targets).tolist()
-        return nll
+        return token_nll_of(self.logits([row[:-1] for row in token_ids]), token_ids)
 
     def logits(self, token_ids: TokenIds) -> Tensor:
         """[batch, tokens, vocabulary]. Raises Unsupported beyond the model's positions."""
@@ -143,7 +137,7 @@ class TurboEngine:
             parameter_dtypes=self._elements_by_dtype(),
             attention="sdpa (prefill), turbo (decode)",
             cache_class="turbo.KvCache" if cache_mode == "on" else None,
-            compute_dtype=_name(self.decoder.dtype),
+            compute_dtype=dtype_name(self.decoder.dtype),
             mismatches=_other_than(self.recipe, weights),
             quantization=_details(weights),
             kernels={
@@ -158,7 +152,7 @@ class TurboEngine:
         unique = {tensor.data_ptr(): tensor for tensor in self.decoder.weights.tensors()}
         count: Counter[str] = Counter()
         for tensor in unique.values():
-            count[_name(tensor.dtype)] += tensor.numel()
+            count[dtype_name(tensor.dtype)] += tensor.numel()
         return dict(count)
 
 
@@ -200,7 +194,3 @@ def _other_than(recipe: Recipe, weights: Taken) -> tuple[str, ...]:
     kinds = [type(weight).__name__.lower() for layer in weights.layers for weight in layer.linears]
     wrong = sum(kind != recipe.layers for kind in kinds)
     return (f"asked for {recipe.layers} layers, {wrong} of {len(kinds)} are of another kind",) if wrong else ()
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

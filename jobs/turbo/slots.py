@@ -10,28 +10,24 @@ fits by itself. Once the kernels are compiled, making a slot anew takes only the
 
 from collections import OrderedDict
 
+from jobs.engines.lengths import bucket_of
+from jobs.engines.slot import Slot
 from jobs.turbo.cache import KvCache
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.graph import Replay
-from jobs.turbo.lengths import bucket_of
 from jobs.turbo.step import DecodeState
 
 
-class DecodeSlot:
+class DecodeSlot(Slot):
     """A static cache, the state of a generation and the captured step over both."""
 
     def __init__(self, decoder: TurboDecoder, batch: int, max_len: int) -> None:
+        super().__init__()
         cache = KvCache.allocate(decoder.shape, batch, max_len, like=decoder.weights.embedding)
         state = DecodeState.allocate(batch, max_len, decoder.device)
         rows = decoder.table.rows(max_len)  # kept here too: the graph reads them after the table has grown
         self.cache, self.state, self.rows = cache, state, rows
         self.graph = Replay(lambda: decoder.step(rows, state, cache), decoder.device)  # of locals: no cycle to collect
-        self.generations = 0
-
-    def take(self) -> int:
-        """Begin a generation; its number is the current one until the next begins."""
-        self.generations += 1
-        return self.generations
 
     @property
     def bytes(self) -> int:

@@ -21,13 +21,13 @@ from transformers import (
 
 from farm.errors import Unsupported
 from jobs.engines.eager import EagerEngine
+from jobs.engines.lengths import BUCKET
 from jobs.engines.turbo import TurboEngine
 from jobs.memory import meter_for, model_bytes
 from jobs.prompts import ByteTokenizer
 from jobs.stopwatch import stopwatch_for
 from jobs.turbo import layers as layers_module
 from jobs.turbo.decoder import TurboDecoder
-from jobs.turbo.lengths import BUCKET
 from jobs.turbo.profile import KernelTime, Span, breakdown
 from jobs.turbo.recipe import Recipe, recipe_for
 from jobs.turbo.weights import dequantize, quantize_int4, quantize_int8
