@@ -7,6 +7,7 @@ and a changed recipe makes another. Several workers may ask at once, and a build
     located = prepared(backend, wanted, located, load, cache=None)
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Calibration:
     sha256: str
 
 
+@functools.cache
 def calibration() -> Calibration:
     """The text shipped with the farm: not the one that quality is measured on."""
     text = resources.files("jobs").joinpath("texts", CALIBRATION_TEXT).read_text(encoding="utf-8")

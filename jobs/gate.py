@@ -16,14 +16,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from farm.cells import Load
 from farm.expand import demo_text
 from farm.quantization import parse_quantization
 from farm.sanity import Sanity
 from jobs.agreement import why_no_room
+from jobs.effective import is_linear
 from jobs.engines.base import Engine, Reference
+from jobs.engines.eager import token_nll_of
 from jobs.failures import classify, poisons
+from jobs.memory import free_bytes, release_unused
 from jobs.models.cache import cache_root
+from jobs.quantization import backend_for
 
 WINDOW_TOKENS = 256
 GREEDY_TOKENS = 32
@@ -31,20 +37,23 @@ PROMPT = "The capital of France is"
 TEXT_CHARS = 120
 LAYER_ROWS = 4  # as many as a small batch: the kernel of decoding
 _SEED = 7
+_LARGEST_EXPONENT = 700.0  # e^700 is still a float
 
 
 def look_at(engine: Engine, load: Load) -> Sanity:
     """All checks that mean something for this load. Raises what running the model raises."""
     layers = _layer_errors(engine, load)
     if not load.model.has_true_weights:
-        finite = _logits_finite(engine, [[5 + position % 200 for position in range(WINDOW_TOKENS)]])
+        logits = engine.logits([[5 + position % 200 for position in range(WINDOW_TOKENS)]])
+        finite = bool(logits.isfinite().all())
         told = {"perplexity": "random weights say nothing", "text": "random weights say nothing"}
         return Sanity(logits_finite=finite, **layers.figures, reasons=told | layers.reasons)
     tokens = tuple(engine.tokenizer.encode(demo_text()[: 8 * WINDOW_TOKENS]))[: WINDOW_TOKENS + 1]
     said, distinct = _greedy(engine)
+    logits = engine.logits([tokens[:-1]])
     sanity = Sanity(
-        logits_finite=_logits_finite(engine, [tokens[:-1]]),
-        perplexity=_perplexity(engine, tokens),
+        logits_finite=bool(logits.isfinite().all()),
+        perplexity=_perplexity(logits, tokens),
         vocabulary=engine.architecture.vocab if engine.architecture else None,
         text=said,
         distinct_tokens=distinct,
@@ -54,15 +63,10 @@ def look_at(engine: Engine, load: Load) -> Sanity:
     return _beside_reference(sanity, engine.reference, load, tokens)
 
 
-def _logits_finite(engine: Engine, token_ids: Sequence[Sequence[int]]) -> bool:
-    return bool(engine.logits(token_ids).isfinite().all())
-
-
-def _perplexity(engine: Engine, tokens: Sequence[int]) -> float | None:
-    """None where it is not finite: `logits_finite` says so, and infinity is no figure."""
-    (nll,) = engine.token_nll([tokens])
-    value = math.exp(min(math.fsum(nll) / len(nll), 700.0)) if all(map(math.isfinite, nll)) else math.inf
-    return value if math.isfinite(value) else None
+def _perplexity(logits: Any, tokens: Sequence[int]) -> float | None:
+    """From the logits after every token but the last. None where it is not finite: infinity is no figure."""
+    (nll,) = token_nll_of(logits, [tokens])
+    return math.exp(min(math.fsum(nll) / len(nll), _LARGEST_EXPONENT)) if all(map(math.isfinite, nll)) else None
 
 
 def _greedy(engine: Engine) -> tuple[str, int]:
@@ -91,15 +95,19 @@ def _layer_errors(engine: Engine, load: Load) -> _Layers:
         return _Layers(reasons={"layer_error": "the weights are not quantized"})
     if model is None:
         return _Layers(reasons={"layer_error": f"engine {load.engine} shows no layers"})
-    errors = [error for layer in _sampled(model) if (error := _layer_error(layer, load)) is not None]
+    backend = backend_for(wanted)
+    dtype = backend.dtype(wanted, load.device)
+    errors = [
+        _layer_error(layer, weights, dtype)
+        for layer in _sampled(model)
+        if (weights := backend.dequantized(layer)) is not None
+    ]
     if not errors:
         return _Layers(reasons={"layer_error": f"{wanted.name} cannot tell its de-quantized weights"})
     return _Layers({"layer_error": max(errors), "layers_checked": len(errors)})
 
 
 def _sampled(model: Any) -> Iterator[Any]:
-    from jobs.effective import is_linear
-
     layers = [(name, m) for name, m in model.named_modules() if is_linear(m) and m is not model.get_output_embeddings()]
     kinds: dict[str, list[Any]] = {}
     for name, layer in layers:
@@ -108,25 +116,15 @@ def _sampled(model: Any) -> Iterator[Any]:
         yield from dict.fromkeys((same[0], same[-1]))
 
 
-def _layer_error(layer: Any, load: Load) -> float | None:
-    import torch
-
-    from jobs.quantization import backend_for
-
-    wanted = parse_quantization(load.quantization)
-    backend = backend_for(wanted)
-    weights = backend.dequantized(layer)
-    if weights is None:
-        return None
-    dtype = backend.dtype(wanted, load.device)
+def _layer_error(layer: Any, weights: torch.Tensor, dtype: torch.dtype) -> float:
+    if not weights.any():
+        return 1.0  # all zero: whatever the layer gives, there is nothing in it
     generator = torch.Generator().manual_seed(_SEED)
     x = torch.randn((LAYER_ROWS, weights.shape[1]), generator=generator).to(weights.device, dtype)
     with torch.inference_mode():
         found, expected = layer(x).float(), x.float() @ weights.float().T
         if getattr(layer, "bias", None) is not None:
             expected += layer.bias.float()
-        if not weights.any():
-            return 1.0  # all zero: whatever the layer gives, there is nothing in it
         return float((found - expected).norm() / expected.norm())
 
 
@@ -149,8 +147,6 @@ def _beside_reference(sanity: Sanity, reference: Reference | None, load: Load, t
 
 def _reference_perplexity(reference: Reference, load: Load, tokens: Sequence[int]) -> float | str:
     """The figure, or why there is none. Kept on this machine: equal weights on an equal device say it again."""
-    from jobs.memory import free_bytes, release_unused
-
     kept = _kept_file(reference, load, tokens)
     if (known := _read(kept)) is not None:
         return known
@@ -158,7 +154,7 @@ def _reference_perplexity(reference: Reference, load: Load, tokens: Sequence[int
     if (no_room := why_no_room(reference.needed_bytes, free_bytes(reference.device))) is not None:
         return no_room
     assert reference.open is not None
-    found = _perplexity(reference.open(), tokens)
+    found = _perplexity(reference.open().logits([tokens[:-1]]), tokens)
     release_unused(reference.device)
     if found is None:
         return f"{reference.name} itself has no finite perplexity here"

@@ -164,6 +164,13 @@ def check_complete(report: Mapping[str, Any], name: str) -> None:
         )
 
 
+def load_dense(located: "Located", load: Load, dtype: torch.dtype, seed: int) -> "PreTrainedModel":
+    """The unquantized model, from its checkpoint or made up. Raises what `load_pretrained` raises."""
+    if located.random is not None:
+        return load_random(located, dtype, load.device, seed)
+    return load_pretrained(located, load, dtype)
+
+
 def load_random(located: "Located", dtype: torch.dtype, device: str, seed: int) -> "PreTrainedModel":
     """A model of the true shape with made-up weights, in the dense dtype."""
     from jobs.models.random_weights import build_random  # imports transformers: seconds that `farm doctor` would pay

@@ -12,7 +12,7 @@ import torch
 
 from farm.cells import Load
 from farm.quantization import Quantization
-from jobs.quantization.base import Backend, load_pretrained, load_random, why_not_here
+from jobs.quantization.base import Backend, load_dense, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,9 +37,7 @@ class Dense(Backend):
         return ("Linear",)
 
     def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
-        if located.random is not None:
-            return load_random(located, self.dtype(wanted, load.device), load.device, seed)
-        return load_pretrained(located, load, self.dtype(wanted, load.device))
+        return load_dense(located, load, self.dtype(wanted, load.device), seed)
 
 
 BACKEND = Dense()

@@ -14,7 +14,7 @@ from torch import nn
 
 from farm.cells import Load
 from farm.quantization import Quantization
-from jobs.quantization.base import Backend, load_pretrained, load_random, replace_linears, why_not_here
+from jobs.quantization.base import Backend, load_dense, replace_linears, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,10 +40,7 @@ class Hqq(Backend):
 
     def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
         dtype = self.dtype(wanted, load.device)
-        if located.random is not None:
-            model = load_random(located, dtype, load.device, seed)
-        else:
-            model = load_pretrained(located, load, dtype)
+        model = load_dense(located, load, dtype, seed)
         return replace_linears(model, lambda linear: _hqq(linear, wanted, dtype)).requires_grad_(False).eval()
 
     def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:

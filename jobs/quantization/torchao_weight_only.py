@@ -16,7 +16,7 @@ from torch import nn
 
 from farm.cells import Load
 from farm.quantization import Quantization
-from jobs.quantization.base import Backend, load_pretrained, load_random, why_not_here
+from jobs.quantization.base import Backend, load_dense, why_not_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,12 +44,7 @@ class WeightOnly(Backend):
         return ("Linear[Int8Tensor]",) if wanted.name == "int8wo" else ("Linear[Int4TilePackedTo4dTensor]",)
 
     def load(self, wanted: Quantization, located: "Located", load: Load, seed: int = 0) -> "PreTrainedModel":
-        dtype = self.dtype(wanted, load.device)
-        if located.random is not None:
-            model = load_random(located, dtype, load.device, seed)
-        else:
-            model = load_pretrained(located, load, dtype)
-        return _quantized(model, wanted)
+        return _quantized(load_dense(located, load, self.dtype(wanted, load.device), seed), wanted)
 
     def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
         scales = {} if wanted.group_size else {"scales": "one a row"}
