@@ -9,7 +9,6 @@ column is None where nothing was measured; the group's `..._reason` column says 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.architectures import Architecture
 from farm.catalog import CACHES
 from farm.cells import SpeedTask
 from farm.device_facts import DeviceLimits, Energy, Telemetry
@@ -76,10 +75,10 @@ def roofline_figures(record: Record) -> RooflineFigures:
         return RooflineFigures()
     if limits is None:
         return RooflineFigures(roofline_reason="the device's limits were not measured")
-    architecture = record.architecture or architecture_of(record.cell.load.model)
-    if architecture is None:
+    phases = phases_of(record)
+    if phases is None:
         return _device_only(limits, "the model's shape is not known, or not one that is counted here")
-    return _roofline(record, speed, task, limits, architecture)
+    return _roofline(phases, limits, task.batch_size)
 
 
 def _device_only(limits: DeviceLimits, reason: str) -> RooflineFigures:
@@ -91,20 +90,36 @@ def _device_only(limits: DeviceLimits, reason: str) -> RooflineFigures:
     )
 
 
-def _roofline(
-    record: Record, speed: SpeedResult, task: SpeedTask, limits: DeviceLimits, architecture: Architecture
-) -> RooflineFigures:
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """What both phases of a measured cell had to do, and the median seconds that each took; None where untimed."""
+
+    prefill: Work
+    decode: Work | None
+    prefill_s: float | None
+    step_s: float | None
+
+
+def phases_of(record: Record) -> Phases | None:
+    """Of a measured speed cell whose model's shape is known."""
+    task, speed = record.cell.task, record.speed
+    architecture = record.architecture or architecture_of(record.cell.load.model)
+    if speed is None or not isinstance(task, SpeedTask) or architecture is None:
+        return None
     mode = CACHES[task.cache_mode]
     kept = mode.bits != 0
     shape = Shape(task.batch_size, task.context_tokens, task.new_tokens, kept, mode.bits if kept else None)
     counted = (architecture, parse_quantization(record.cell.load.quantization), shape, speed.memory.weights_bytes)
-    prefill, decode = prefill_work(*counted), decode_work(*counted)
     prefill_s = median([trial.prefill_s for trial in speed.trials]) if speed.trials else None
-    step_s = _median_step(speed)
+    return Phases(prefill_work(*counted), decode_work(*counted), prefill_s, _median_step(speed))
+
+
+def _roofline(phases: Phases, limits: DeviceLimits, batch: int) -> RooflineFigures:
+    prefill, decode, prefill_s, step_s = phases.prefill, phases.decode, phases.prefill_s, phases.step_s
     return RooflineFigures(
         mbu_decode=mbu(decode, step_s, limits) if decode and step_s else None,
         mfu_prefill=mfu(prefill, prefill_s, limits) if prefill_s else None,
-        decode_limit_tok_s=_limit_tok_s(decode, limits, task.batch_size),
+        decode_limit_tok_s=_limit_tok_s(decode, limits, batch),
         prefill_limit_s=limit_s(prefill, limits),
         decode_times_limit=distance(decode, step_s, limits) if decode and step_s else None,
         prefill_times_limit=distance(prefill, prefill_s, limits) if prefill_s else None,

@@ -80,9 +80,12 @@ def group_by_load(cells: Iterable[Cell]) -> tuple[LoadGroup, ...]:
     return tuple(LoadGroup(load, tuple(members)) for load, members in groups.items())
 
 
-def predicted_bytes(cell: Cell) -> float | None:
-    """Weights plus KV cache: what the cell needs at the very least. None when the architecture is not known yet."""
-    architecture = architecture_of(cell.load.model)
+def predicted_bytes(cell: Cell, architecture: Architecture | None = None) -> float | None:
+    """Weights plus KV cache: what the cell needs at the very least. None when the architecture is not known yet.
+
+    `architecture`: as it was read off the loaded model; that of a hub model is not known before.
+    """
+    architecture = architecture or architecture_of(cell.load.model)
     if architecture is None:
         return None
     quantization = parse_quantization(cell.load.quantization)

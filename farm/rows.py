@@ -48,6 +48,11 @@ class Identity:
         return self.status is Status.OK
 
     @property
+    def subject(self) -> tuple[str, str, str, str | None]:
+        """Model, engine and device: figures compare within one of these."""
+        return self.model_id, self.engine, self.device, self.device_name
+
+    @property
     def has_true_weights(self) -> bool:
         """False for random weights and fakes: their perplexity means nothing."""
         return not self.model_id.startswith(("random:", "fake:"))

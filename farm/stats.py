@@ -62,6 +62,11 @@ def summarize(samples: Sequence[float]) -> Summary:
     )
 
 
+def scaled_median(summary: Summary | None, scale: float = 1.0) -> float | None:
+    """The median in another unit; None where nothing was measured."""
+    return None if summary is None else summary.median * scale
+
+
 def median(samples: Sequence[float]) -> float:
     """The middle value; the mean of the two middle ones when their number is even."""
     _require(samples)

@@ -100,7 +100,7 @@ def memory_bytes(row: CellRow) -> tuple[float | None, str]:
 
 
 def _cache_answer(row: CellRow, speedup: float) -> CacheAnswer:
-    on = _tokens_s(row)
+    on = speed_of(row)
     return CacheAnswer(
         model=row.model_id,
         engine=row.engine,
@@ -148,8 +148,7 @@ def _baseline_row(row: CellRow, speed: Sequence[CellRow]) -> CellRow | None:
 
 def _task(row: CellRow) -> tuple[object, ...]:
     """Equal for two rows that did the same task on the same model, engine and kind of device."""
-    load = (row.model_id, row.engine, row.device, row.device_name)
-    return *load, row.cache_mode, row.batch_size, row.context_tokens, row.new_tokens
+    return *row.subject, row.cache_mode, row.batch_size, row.context_tokens, row.new_tokens
 
 
 def _in_words(speed: float | None, memory: float | None, delta: float | None) -> str:
@@ -166,8 +165,7 @@ def _comparable(speed: Sequence[CellRow]) -> list[list[CellRow]]:
     groups: dict[tuple[object, ...], list[CellRow]] = {}
     for row in speed:
         if row.cache_mode == "on" and memory_bytes(row)[0] is not None:
-            load = (row.model_id, row.engine, row.device, row.device_name)
-            groups.setdefault((*load, row.batch_size, row.new_tokens), []).append(row)
+            groups.setdefault((*row.subject, row.batch_size, row.new_tokens), []).append(row)
     return [[row for row in group if row.context_tokens == _longest(group)] for group in groups.values()]
 
 
@@ -176,10 +174,8 @@ def _longest(group: Sequence[CellRow]) -> int:
 
 
 def _sweet_spot(group: Sequence[CellRow]) -> SweetSpot:
-    """Perplexity counts only when every row has one: a missing figure neither wins nor loses."""
-    with_quality = all(row.quality.perplexity is not None for row in group)
+    front, with_quality = front_of(group)
     measure = memory_bytes(group[0])[1]
-    front = formulas.pareto_front([_costs(row, with_quality) for row in group])
     return SweetSpot(
         model=group[0].model_id,
         engine=group[0].engine,
@@ -187,12 +183,22 @@ def _sweet_spot(group: Sequence[CellRow]) -> SweetSpot:
         batch_size=group[0].batch_size,
         context_tokens=_longest(group),
         criteria=("decode_tok_s", measure, *(("perplexity",) if with_quality else ())),
-        front=tuple(_candidate(group[index]) for index in front),
+        front=tuple(_candidate(row) for row in front),
     )
 
 
+def front_of(group: Sequence[CellRow]) -> tuple[list[CellRow], bool]:
+    """The rows that no other one beats in speed, memory and quality at once, and whether quality counted.
+
+    Perplexity counts only when every row has one: a missing figure neither wins nor loses.
+    """
+    with_quality = all(row.quality.perplexity is not None for row in group)
+    indexes = formulas.pareto_front([_costs(row, with_quality) for row in group])
+    return [group[index] for index in indexes], with_quality
+
+
 def _costs(row: CellRow, with_quality: bool) -> tuple[float, ...]:
-    costs = (-_tokens_s(row), memory_bytes(row)[0] or 0.0)
+    costs = (-speed_of(row), memory_of(row))
     return (*costs, row.quality.perplexity or 0.0) if with_quality else costs
 
 
@@ -200,12 +206,18 @@ def _candidate(row: CellRow) -> Candidate:
     return Candidate(
         quantization=row.quantization,
         key=row.key,
-        tokens_s=_tokens_s(row),
-        memory_gb=(memory_bytes(row)[0] or 0.0) / 1e9,
+        tokens_s=speed_of(row),
+        memory_gb=memory_of(row) / 1e9,
         perplexity=row.quality.perplexity,
     )
 
 
-def _tokens_s(row: CellRow) -> float:
+def speed_of(row: CellRow) -> float:
+    """Median decode tokens a second of a row that has one."""
     assert row.decode_tok_s is not None
     return row.decode_tok_s.median
+
+
+def memory_of(row: CellRow) -> float:
+    """Bytes by the row's measure, of a row that has one."""
+    return memory_bytes(row)[0] or 0.0

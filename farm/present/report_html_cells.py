@@ -12,7 +12,7 @@ from farm.present.figures.points import is_trusted
 from farm.present.theme import color_of, short_title_of
 from farm.present.words import number, numbers_in
 from farm.rows import CellRow
-from farm.stats import Summary
+from farm.stats import Summary, scaled_median
 
 EMPTY = "–"
 
@@ -64,10 +64,10 @@ def _identity(row: CellRow) -> Sequence[Value]:
 def _measured(row: CellRow) -> list[Value]:
     peak, times = row.memory.peak_allocated_bytes, row.roofline.decode_times_limit
     return [
-        _number(_median(row.decode_tok_s)),
+        _number(scaled_median(row.decode_tok_s)),
         _interval(row.decode_tok_s),
-        _number(_median(row.ttft_s, 1000)),
-        _number(_median(row.prefill_s, 1000)),
+        _number(scaled_median(row.ttft_s, 1000)),
+        _number(scaled_median(row.prefill_s, 1000)),
         _number(None if peak is None else peak / 1e9),
         _number(row.quality.perplexity, "{:.3f}"),
         _number(row.quality.perplexity_delta_percent, "{:+.2f}"),
@@ -75,10 +75,6 @@ def _measured(row: CellRow) -> list[Value]:
         _number(None if times is None else 1 / times, "{:.0%}"),
         _number(row.energy.j_per_generated_token),
     ]
-
-
-def _median(summary: Summary | None, scale: float = 1.0) -> float | None:
-    return None if summary is None else summary.median * scale
 
 
 def _number(value: float | None, form: str = "") -> Value:

@@ -42,17 +42,13 @@ def report_rows(rows: Sequence[CellRow]) -> list[CellRow]:
     least: dict[tuple[object, ...], int] = {}
     for row in rows:
         if row.kind == "speed":
-            least[_subject(row)] = min(row.batch_size or 0, least.get(_subject(row), row.batch_size or 0))
-    return [row for row in rows if row.kind != "speed" or row.batch_size == least[_subject(row)]]
+            least[row.subject] = min(row.batch_size or 0, least.get(row.subject, row.batch_size or 0))
+    return [row for row in rows if row.kind != "speed" or row.batch_size == least[row.subject]]
 
 
 def shows_all_batches(rows: Sequence[CellRow]) -> bool:
     """True when the page's figures leave no row out."""
     return len(report_rows(rows)) == len(rows)
-
-
-def _subject(row: CellRow) -> tuple[object, ...]:
-    return row.model_id, row.engine, row.device, row.device_name
 
 
 def lead(rows: Sequence[CellRow], language: str) -> str:

@@ -33,7 +33,7 @@ def subjects(rows: Sequence[CellRow], language: str) -> list[Subject]:
     groups: dict[tuple[object, ...], list[CellRow]] = {}
     for row in rows:
         if row.kind == "speed":
-            groups.setdefault((row.model_id, row.engine, row.device, row.device_name), []).append(row)
+            groups.setdefault(row.subject, []).append(row)
     several = len(groups) > 1
     return [Subject(tuple(group), _where(group[0], language) if several else "") for group in groups.values()]
 

@@ -8,13 +8,14 @@ the limit; a loss above the line is not worth it at any speed.
 
 from collections.abc import Sequence
 
+from farm.formulas import PPL_LIMIT_PERCENT, ratio
 from farm.present import theme
 from farm.present.answers import memory_bytes
 from farm.present.sentence_parts import Sentence, Subject, begin, mate, smallest_batch, subjects, title
 from farm.present.words import number, say
 from farm.quantization import parse_quantization
 from farm.rows import CellRow
-from farm.stats import Summary
+from farm.stats import scaled_median
 
 
 def four_bit_sentences(rows: Sequence[CellRow], language: str) -> tuple[Sentence, ...]:
@@ -57,7 +58,7 @@ def _baseline(row: CellRow, rows: Sequence[CellRow]) -> CellRow | None:
 
 def verdict_of(speed: float | None, memory: float | None, percent: float | None) -> str:
     """`quality`, `no`, `yes` or `memory`; before it `open_` where no perplexity was compared."""
-    if percent is not None and percent > 5:
+    if percent is not None and percent > PPL_LIMIT_PERCENT:
         return "quality"
     if memory is None or memory >= 1:
         return "no"
@@ -66,7 +67,7 @@ def verdict_of(speed: float | None, memory: float | None, percent: float | None)
 
 
 def _verdict(row: CellRow, base: CellRow, subject: Subject, language: str) -> Sentence:
-    memory = _ratio(memory_bytes(row)[0], memory_bytes(base)[0])
+    memory = ratio(memory_bytes(row)[0], memory_bytes(base)[0])
     verdict = verdict_of(row.speedup_vs_baseline, memory, row.quality.perplexity_delta_percent)
     values = {"where": subject.where, "precision": title(row), "baseline": title(base)}
     if verdict.startswith("open_"):
@@ -92,11 +93,11 @@ def _figures(row: CellRow, base: CellRow, language: str) -> Sentence:
 
 
 def _speed(row: CellRow, base: CellRow, language: str) -> str:
-    return _compared(language, "four_speed", _median(row.decode_tok_s), _median(base.decode_tok_s))
+    return _compared(language, "four_speed", scaled_median(row.decode_tok_s), scaled_median(base.decode_tok_s))
 
 
 def _prefill(row: CellRow, base: CellRow, language: str) -> str:
-    return _compared(language, "four_prefill", _median(row.prefill_s, 1000), _median(base.prefill_s, 1000))
+    return _compared(language, "four_prefill", scaled_median(row.prefill_s, 1000), scaled_median(base.prefill_s, 1000))
 
 
 def _size(row: CellRow, base: CellRow, language: str) -> str:
@@ -115,20 +116,12 @@ def _quality(row: CellRow, base: CellRow, language: str) -> str:
 
 
 def _compared(language: str, name: str, own: float | None, base: float | None, **more: str) -> str:
-    ratio = _ratio(own, base)
-    if ratio is None or own is None or base is None:
+    times = ratio(own, base)
+    if times is None or own is None or base is None:
         return ""
-    return say(language, name, ratio=f"{ratio:.2f}", own=number(own), base=number(base), **more)
+    return say(language, name, ratio=f"{times:.2f}", own=number(own), base=number(base), **more)
 
 
 def _failure(row: CellRow, language: str) -> Sentence:
     values = {"precision": title(row), "status": row.status.value, "reason": row.reason or "-"}
     return Sentence(say(language, "four_failed", **values), (row.key,))
-
-
-def _ratio(own: float | None, base: float | None) -> float | None:
-    return own / base if own is not None and base else None
-
-
-def _median(summary: Summary | None, scale: float = 1.0) -> float | None:
-    return None if summary is None else summary.median * scale

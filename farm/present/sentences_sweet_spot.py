@@ -9,7 +9,8 @@ perplexity, the one with the most tokens a second for each gigabyte.
 from collections.abc import Sequence
 
 from farm.formulas import PPL_LIMIT_PERCENT
-from farm.present.figures.fronts import Front, fronts, memory_of, speed_of
+from farm.present.answers import memory_of, speed_of
+from farm.present.figures.fronts import Front, fronts
 from farm.present.figures.pareto import label
 from farm.present.sentence_parts import Sentence, begin
 from farm.present.words import number, say

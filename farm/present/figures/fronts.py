@@ -9,8 +9,7 @@ larger and worse model is never the choice is not.
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from farm import formulas
-from farm.present.answers import memory_bytes
+from farm.present.answers import front_of, memory_bytes, speed_of
 from farm.rows import CellRow
 
 WITHOUT_CACHE = "off"
@@ -57,24 +56,5 @@ def _at_longest(group: Sequence[CellRow]) -> list[CellRow]:
 
 
 def _front(group: Sequence[CellRow]) -> Front:
-    """Perplexity counts only when every row has one: a missing figure neither wins nor loses."""
-    with_quality = all(row.quality.perplexity is not None for row in group)
-    indexes = formulas.pareto_front([_costs(row, with_quality) for row in group])
-    best = sorted((group[index] for index in indexes), key=speed_of, reverse=True)
-    return Front(tuple(group), tuple(best), memory_bytes(group[0])[1], with_quality)
-
-
-def _costs(row: CellRow, with_quality: bool) -> tuple[float, ...]:
-    quality = (row.quality.perplexity or 0.0,) if with_quality else ()
-    return -speed_of(row), memory_of(row), *quality
-
-
-def speed_of(row: CellRow) -> float:
-    """Median decode tokens a second of a row that has one."""
-    assert row.decode_tok_s is not None
-    return row.decode_tok_s.median
-
-
-def memory_of(row: CellRow) -> float:
-    """Bytes by the front's measure."""
-    return memory_bytes(row)[0] or 0.0
+    best, with_quality = front_of(group)
+    return Front(tuple(group), tuple(sorted(best, key=speed_of, reverse=True)), memory_bytes(group[0])[1], with_quality)

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from farm.present import theme
+from farm.present.answers import memory_of, speed_of
 from farm.present.figures.curve_legend import legend_entry
-from farm.present.figures.fronts import Front, fronts, memory_of, speed_of
+from farm.present.figures.fronts import Front, fronts
 from farm.present.figures.panels import devices, grid, in_catalog_order, place
 from farm.present.figures.points import HOLLOW, is_trusted, symbol
 from farm.rows import CellRow

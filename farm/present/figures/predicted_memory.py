@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from farm import catalog
 from farm.cells import SpeedTask
-from farm.model_ref import architecture_of
+from farm.plan import predicted_bytes
 from farm.present import theme
 from farm.present.answers import memory_bytes
 from farm.present.figures.curve_legend import legend_entry
@@ -66,23 +65,12 @@ def predictions(rows: Iterable[CellRow], records: Iterable[Record]) -> tuple[Pre
     found = []
     for row in rows:
         record = by_key.get(row.key)
-        predicted = predicted_bytes(record) if record else None
+        is_speed = record is not None and isinstance(record.cell.task, SpeedTask)
+        predicted = predicted_bytes(record.cell, record.architecture) if record and is_speed else None
         measured = memory_bytes(row)[0] if row.is_ok else None
         if predicted is not None and (measured is not None or row.status in (Status.OOM, Status.PREDICTED_OOM)):
             found.append(Prediction(row, predicted, measured, device_bytes.get(row.device)))
     return tuple(found)
-
-
-def predicted_bytes(record: Record) -> float | None:
-    """Weights plus KV cache of a speed cell by the shape of its model. None when that is not known."""
-    task, name = record.cell.task, record.cell.load.quantization
-    architecture = record.architecture or architecture_of(record.cell.load.model)
-    precision = catalog.PRECISIONS.get(name) or catalog.PRECISIONS.get(theme.family_of(name))
-    if architecture is None or precision is None or not isinstance(task, SpeedTask):
-        return None
-    cached = task.batch_size * (task.context_tokens + task.new_tokens) if task.cache_mode != "off" else 0
-    kv = architecture.kv_bytes_per_token(precision.other_bits / 8) * cached
-    return architecture.weight_bytes(precision.linear_bits, precision.other_bits) + kv
 
 
 def _draw_diagonal(figure: go.Figure, found: Sequence[Prediction]) -> None:

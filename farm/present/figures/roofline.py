@@ -64,8 +64,7 @@ def roof(limits: Sequence[DeviceLimits], intensities: Sequence[float]) -> tuple[
 def _grouped(points: Sequence[WorkPoint]) -> list[list[WorkPoint]]:
     groups: dict[tuple[object, ...], list[WorkPoint]] = {}
     for point in points:
-        row = point.row
-        groups.setdefault((row.model_id, row.engine, row.device, row.device_name), []).append(point)
+        groups.setdefault(point.row.subject, []).append(point)
     return list(groups.values())
 
 
