@@ -1,9 +1,6 @@
 """The eager engine on a tiny Llama: the same tokens as `generate()`, no waiting inside, and true bytes."""
 
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from jobs.models.sources import Located
 from jobs.prompts import ByteTokenizer
 from jobs.quantization import backend_for
 from jobs.stopwatch import stopwatch_for
+from tests.generating import waiting_raises
 
 LAYERS, HIDDEN, FEED_FORWARD, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 2, 64, 128, 4, 2, 16, 300
 LINEARS = LAYERS * 7
@@ -375,17 +373,6 @@ def test_a_folder_without_a_tokenizer_is_unavailable(folder: Path) -> None:
 
 
 # --- on a GPU
-
-
-@contextmanager
-def waiting_raises() -> Iterator[None]:
-    """Any wait for the device is an error inside. torch warns that its detector is a prototype: that is fine here."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            torch.cuda.set_sync_debug_mode("error")
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def on_gpu(quantization: str, monkeypatch: pytest.MonkeyPatch) -> Any:

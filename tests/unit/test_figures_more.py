@@ -30,15 +30,11 @@ from farm.reduce import cell_rows
 from farm.rows import CellRow
 from tests.unit import record_builder as build
 from tests.unit import rich_records as rich
+from tests.unit.rich_records import named
 
 RECORDS = rich.rich_sweep()
 ROWS = cell_rows(RECORDS)
 EVENTS = parse_events(rich.event_log(RECORDS, at_once=2, killed_after=3))
-
-
-def named(figure: go.Figure, name: str, panel: int = 0) -> go.Scatter:
-    found = [trace for trace in figure.data if trace.name == name and trace.x is not None and trace.x[0] is not None]
-    return found[panel]
 
 
 def find(quantization: str, context: int, cache: str = "on", engine: str = "eager") -> CellRow:

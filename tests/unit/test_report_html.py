@@ -25,8 +25,7 @@ RICH = rich.rich_sweep()
 
 
 def find(quantization: str, context: int, cache: str = "on", rows: list[CellRow] = ROWS) -> CellRow:
-    wanted = (quantization, context, cache)
-    return next(r for r in rows if (r.quantization, r.context_tokens, r.cache_mode) == wanted)
+    return rich.find(rows, quantization, context, cache)
 
 
 def page(records: list[Record], language: str = "en") -> Page:

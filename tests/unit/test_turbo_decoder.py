@@ -31,6 +31,7 @@ from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.profile import KernelTime, Span, breakdown
 from jobs.turbo.recipe import Recipe, recipe_for
 from jobs.turbo.weights import dequantize, quantize_int4, quantize_int8
+from tests.generating import greedy
 
 LAYERS, HIDDEN, FEED_FORWARD, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 2, 128, 256, 4, 2, 32, 300
 LINEAR_WEIGHTS = HIDDEN * (2 * HIDDEN + 2 * KV_HEADS * HEAD_DIM) + 3 * HIDDEN * FEED_FORWARD
@@ -117,16 +118,6 @@ def prompts(batch: int, tokens: int = 9, seed: int = 0) -> list[list[int]]:
     generator = torch.Generator().manual_seed(seed)
     rows: list[list[int]] = torch.randint(0, VOCAB, (batch, tokens), generator=generator).tolist()
     return rows
-
-
-def greedy(engine: Any, ids: list[list[int]], new_tokens: int) -> list[list[int]]:
-    generation = engine.begin(ids, "on", new_tokens)
-    generation.prefill()
-    generation.first_token()
-    for _ in range(new_tokens - 1):
-        generation.decode_step()
-    tokens: list[list[int]] = generation.tokens()
-    return tokens
 
 
 # --- dense: transformers is the reference

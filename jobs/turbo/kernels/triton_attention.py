@@ -17,16 +17,10 @@ finish (it counts them) combines; otherwise `combine_shares` does, one launch (1
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from jobs.turbo.kernels.triton_order import order_kernels
 
 _LOG2_E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def _order_kernels(PDL: tl.constexpr):
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
 
 
 @triton.jit
@@ -70,7 +64,7 @@ def attend_share(
 
     shares [pairs, SPLITS, BLOCK_GROUP, BLOCK_DIM], maxima and totals [pairs, SPLITS, BLOCK_GROUP]: float32.
     """
-    _order_kernels(PDL)
+    order_kernels(PDL)
     pair, split = tl.program_id(0), tl.program_id(1)
     filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
     begin, end = _share_rows(filled, split, SPLITS, BLOCK)
@@ -115,7 +109,7 @@ def combine_shares(
     BLOCK: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Grid (batch * kv_heads,), after `attend_share`."""
-    _order_kernels(PDL)
+    order_kernels(PDL)
     pair = tl.program_id(0)
     filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
     used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)

@@ -12,14 +12,8 @@ one. `dequantize` kernels write the 16-bit weight that a large matrix product re
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-
-@triton.jit
-def _order_kernels(PDL: tl.constexpr):
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
+from jobs.turbo.kernels.triton_order import order_kernels
 
 
 @triton.jit
@@ -27,7 +21,7 @@ def rms_norm_rows(
     x, residual, weight, normed, total, columns, eps, BLOCK: tl.constexpr, RESIDUAL: tl.constexpr, PDL: tl.constexpr
 ):
     """One program a row of [rows, columns]. Sum and unit vector are rounded where the reference rounds them."""
-    _order_kernels(PDL)
+    order_kernels(PDL)
     lane = tl.arange(0, BLOCK)
     inside = lane < columns
     at = tl.program_id(0).to(tl.int64) * columns + lane
@@ -45,7 +39,7 @@ def rms_norm_rows(
 @triton.jit
 def silu_mul_rows(gate_up, out, inner, BLOCK: tl.constexpr, PDL: tl.constexpr):
     """Grid (rows, cdiv(inner, BLOCK)) over gate_up [rows, 2 * inner]."""
-    _order_kernels(PDL)
+    order_kernels(PDL)
     lane = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = lane < inner
     row = tl.program_id(0).to(tl.int64)
@@ -61,7 +55,7 @@ def rope_and_append_heads(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_HALF: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Grid (rows, HEADS + 2 * KV_HEADS): a program moves one head. Caches [batch, KV_HEADS, max_len, DIM]."""
-    _order_kernels(PDL)
+    order_kernels(PDL)
     HALF: tl.constexpr = DIM // 2
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     lane = tl.arange(0, BLOCK_HALF)

@@ -16,16 +16,9 @@ Few programs would own few bytes in flight, so the inputs are cut into SPLITS pa
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from jobs.turbo.kernels.triton_bits import int4_operands
-
-
-@triton.jit
-def _order_kernels(PDL: tl.constexpr):
-    if PDL:
-        gdc_launch_dependents()
-        gdc_wait()
+from jobs.turbo.kernels.triton_order import order_kernels
 
 
 @triton.jit
@@ -58,7 +51,7 @@ def int4_skinny(
 ):  # fmt: skip
     """x [batch, groups * GROUP]; packed: int16 [rows, groups * GROUP / 4]. One group an iteration."""
     QUARTER: tl.constexpr = GROUP // 4
-    _order_kernels(PDL)
+    order_kernels(PDL)
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     lane, entry = tl.arange(0, QUARTER), tl.arange(0, BLOCK_BATCH)
     line = packed + row.to(tl.int64)[:, None] * (groups * QUARTER) + lane[None, :]
@@ -90,7 +83,7 @@ def wide_skinny(
     SCALED: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """weight [rows, columns] in 16 bit, or int8 codes with `scales` [rows] (SCALED), exact in either 16-bit type."""
-    _order_kernels(PDL)
+    order_kernels(PDL)
     row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     lane, entry = tl.arange(0, BLOCK_COLUMNS), tl.arange(0, BLOCK_BATCH)
     line = weight + row.to(tl.int64)[:, None] * columns + lane[None, :]
