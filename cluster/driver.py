@@ -10,11 +10,11 @@ tried again in the same run: it would raise again.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from cluster.pool import JobId, Pool
 from farm.cells import Cell
-from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running
+from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running, Shown
 from farm.keys import cell_key, load_key
 from farm.observer import Observer
 from farm.plan import LoadGroup
@@ -24,6 +24,7 @@ from farm.sweep import Sweep
 from farm.timestamps import now
 
 POLL_S = 0.5
+TELL_S = 1.0  # cells take turns, often many times a second: the log tells of one of them a second
 DEATHS_TRIED_AGAIN = (Status.CRASH, Status.HOST_OOM)
 
 
@@ -38,6 +39,7 @@ class _Job:
     loaded: bool = False
     running: str | None = None
     running_since_s: float = 0.0
+    told_s: float = -TELL_S
     spent_s: dict[str, float] = field(default_factory=dict)
 
     def turn_to(self, key: str | None, now_s: float) -> None:
@@ -66,13 +68,14 @@ class Driver:
         sweep: Sweep,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        show: bool = False,
     ) -> None:
         self.folder, self.pool, self.sweep, self.limits = folder, pool, sweep, sweep.limits
         self.observer, self.clock = observer or Observer(), clock
         self._queue: deque[LoadGroup] = deque()
         self._jobs: dict[JobId, _Job] = {}
         self._deaths: dict[str, int] = {}
-        self._capacity = pool.capacity
+        self._capacity, self._show = pool.capacity, show
 
     def run(self, groups: Sequence[LoadGroup]) -> None:
         """Returns when every cell has a record. On KeyboardInterrupt the workers are killed and it is raised again."""
@@ -92,7 +95,7 @@ class Driver:
             group = self._queue.popleft()
             keys = tuple(cell_key(cell) for cell in group.cells)
             attempts = tuple(self.folder.next_attempt(key) for key in keys)
-            how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio)
+            how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show)
             request = GroupRequest(group.load, group.cells, keys, attempts, *how)
             job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
             owed = dict(zip(keys, group.cells, strict=True))
@@ -107,12 +110,15 @@ class Driver:
         self.observer.event(job_id, event)
         match event:
             case Loading():
-                self._log(job_id, "loading", pid=event.pid, host=event.host)
+                self._log(job_id, "loading", pid=event.pid, host=event.host, gpus=event.gpus)
             case Loaded():
                 job.loaded = True
                 self._log(job_id, "loaded", load_s=event.load_s)
             case Running():
                 job.turn_to(event.key, self.clock())
+                self._tell(job_id, job, event)
+            case Shown():
+                self._log(job_id, "shown", **asdict(event))
             case CellEnded():
                 job.turn_to(None, self.clock())
                 self._keep(event.record)
@@ -121,6 +127,11 @@ class Driver:
                 self._ended(job_id, event)
             case Died():
                 self._died(job_id, event.status, event.message)
+
+    def _tell(self, job_id: JobId, job: _Job, event: Running) -> None:
+        if self.clock() - job.told_s >= TELL_S:
+            job.told_s = self.clock()
+            self._log(job_id, "running", **asdict(event))
 
     def _ended(self, job_id: JobId, event: Ended) -> None:
         job = self._jobs[job_id]

@@ -1,6 +1,7 @@
 """Running a sweep, from the file to the records: what `farm run`, `farm resume` and `jobs/submit.py` share."""
 
 import os
+import platform
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,8 +43,12 @@ def run_sweep(
     pool: Pool,
     retry: frozenset[Status] = frozenset(),
     observer: Observer | None = None,
+    show: bool = False,
 ) -> RunSummary:
-    """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case."""
+    """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case.
+
+    `show`: each cell first generates once, untimed, for those who watch.
+    """
     began = time.monotonic()
     observer = observer or Observer()
     with folder.locked():
@@ -51,11 +56,23 @@ def run_sweep(
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
         plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
         observer.planned(plan, pool.describe())
-        _record_misfits(folder, plan, pool, observer)
-        prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
-        Driver(folder, pool, sweep, observer).run(plan.todo)
+        with _announced(folder, pool):
+            _record_misfits(folder, plan, pool, observer)
+            prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
+            Driver(folder, pool, sweep, observer, show=show).run(plan.todo)
         statuses = Counter(record.status.value for record in folder.results())
     return RunSummary(plan.todo_cells, len(plan.kept), dict(sorted(statuses.items())), time.monotonic() - began)
+
+
+@contextmanager
+def _announced(folder: RunFolder, pool: Pool) -> Iterator[None]:
+    """The log says which process drives this run, so that others can see whether it still does."""
+    who = {"pid": os.getpid(), "host": platform.node()}
+    folder.log_event(at=now(), what="driver_started", capacity=pool.capacity, pool=pool.describe(), **who)
+    try:
+        yield
+    finally:
+        folder.log_event(at=now(), what="driver_ended", **who)
 
 
 def prepare(pool: Pool, cells: Sequence[Cell], observer: Observer) -> int:

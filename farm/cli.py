@@ -23,6 +23,9 @@ RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="
 LANG = click.option(
     "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="Of figures and report.html."
 )
+SHOW = click.option(
+    "--show", is_flag=True, help="Each cell first generates once, untimed, token by token for `farm dashboard`."
+)
 NO_IMAGES = click.option("--no-images", is_flag=True, help="Skip the PNG files (no browser needed).")
 
 
@@ -40,6 +43,7 @@ def cli() -> None:
 @DEVICE
 @RETRY
 @NO_IMAGES
+@SHOW
 @click.option("--num-gpus", type=int, hidden=True, help="Tell the local Ray how many GPUs there are (tests).")
 def run(sweep_path: Path, out: Path | None, device: str | None, **how: Any) -> int:
     """Measure a sweep; what DIR already holds is not measured again."""
@@ -57,6 +61,7 @@ def run(sweep_path: Path, out: Path | None, device: str | None, **how: Any) -> i
 @ADDRESS
 @RETRY
 @NO_IMAGES
+@SHOW
 @click.option("--num-gpus", type=int, hidden=True)
 def resume(run_dir: Path, **how: Any) -> int:
     """Go on with a run: cells that are ok or cannot change are kept, the rest is measured."""
@@ -75,6 +80,7 @@ def _run(
     retry: tuple[str, ...],
     no_images: bool,
     num_gpus: int | None,
+    show: bool,
 ) -> int:
     from cluster.run import open_pool, run_sweep
     from farm.present.progress import TerminalProgress
@@ -87,7 +93,7 @@ def _run(
         TerminalProgress() as progress,
         open_pool(pool_kind, device, sweep.gpus_per_group, address, num_gpus) as pool,
     ):
-        summary = run_sweep(sweep, folder, pool, again, progress)
+        summary = run_sweep(sweep, folder, pool, again, progress, show)
     _report(folder.path, images=not no_images)
     progress.summary(summary, folder.path)
     return summary.exit_code

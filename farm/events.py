@@ -1,19 +1,22 @@
 """What a worker tells the driver while it works on a load group. Plain data, so it crosses processes and pools.
 
 The order is: Loading, Loaded, then Running ... CellEnded for every cell (interleaved), then Ended. A worker that dies
-sends nothing more: the pool reports a `Died` in its place.
+sends nothing more: the pool reports a `Died` in its place. `Shown` comes only when the request asks for it.
 """
 
 from dataclasses import dataclass
 
 from farm.cells import Cell, Load
-from farm.records import Record, Status
+from farm.records import Record, Status, Trial
 from farm.sanity import MAX_PPL_RATIO
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRequest:
-    """One order for a worker: load this once, measure these cells. `attempts` holds each cell's attempt number."""
+    """One order for a worker: load this once, measure these cells. `attempts` holds each cell's attempt number.
+
+    `show`: before a cell is measured, generate once for those who watch, untimed (jobs.show).
+    """
 
     load: Load
     cells: tuple[Cell, ...]
@@ -22,6 +25,7 @@ class GroupRequest:
     seed: int
     interleave: int = 4
     max_ppl_ratio: float = MAX_PPL_RATIO
+    show: bool = False
 
     def attempt_of(self, key: str) -> int:
         return self.attempts[self.keys.index(key)]
@@ -29,10 +33,11 @@ class GroupRequest:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The worker is alive and loads the model."""
+    """The worker is alive and loads the model. `gpus`: the ones it may see, as CUDA_VISIBLE_DEVICES names them."""
 
     pid: int
     host: str
+    gpus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,31 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The worker now repeats this cell: `done` of `total` repetitions, warm-ups included. A death from here is its."""
+    """The worker now repeats this cell: `done` of `total` repetitions, warm-ups included. A death from here is its.
+
+    `latest`: the cell's last timed repetition so far.
+    """
 
     key: str
     done: int
     total: int
+    latest: Trial | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A piece of a generation that is shown and does not count: its text, and the time before each of its tokens.
+
+    The first piece begins with the first token: `gaps_s[0]` is then the time to it. Bytes are those of this moment.
+    """
+
+    key: str
+    first_token: int
+    text: str
+    gaps_s: tuple[float, ...]
+    weights_bytes: int
+    kv_bytes: int | None
+    peak_allocated_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +108,4 @@ class Prepared:
     problem: str | None = None
 
 
-Event = Loading | Loaded | Running | CellEnded | Ended | Died
+Event = Loading | Loaded | Running | Shown | CellEnded | Ended | Died

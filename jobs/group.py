@@ -20,7 +20,7 @@ from farm.architectures import Architecture
 from farm.cells import Cell, Load, QualityTask, SpeedTask
 from farm.device_facts import DeviceLimits
 from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
-from farm.records import Environment, Failure, Memory, QualityResult, Record, Status
+from farm.records import Environment, Failure, Memory, Record, Status
 from farm.sanity import Sanity, in_one_sentence, problems
 from farm.timestamps import now
 from jobs.engines import open_engine
@@ -29,15 +29,14 @@ from jobs.environment import read_environment
 from jobs.failures import classify, poisons
 from jobs.measure import SpeedRun
 from jobs.prompts import Prompt, make_prompts
-from jobs.quality import measure_quality
+from jobs.show import show
+from jobs.turns import Progress, QualityRun
 from jobs.watch import watch_for
-
-PROGRESS_EVERY_S = 1.0
 
 
 def run_group(request: GroupRequest) -> Iterator[Event]:
     """Measure every cell of the request. Ends with Ended; `poisoned` when cells are left for a fresh process."""
-    yield Loading(os.getpid(), platform.node())
+    yield Loading(os.getpid(), platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES") or None)
     desk = _Desk(request, now())
     try:
         engine = desk.load()
@@ -175,13 +174,14 @@ def _blocks(request: GroupRequest) -> Iterator[Block]:
 
 def _run_block(engine: Engine, block: Block, desk: _Desk) -> Generator[Event, None, bool]:
     """Give each cell of the block one repetition in turn until all have ended. Returns True when poisoned."""
-    progress = _Progress()
+    progress = Progress()
     waiting = {key: _Turn(key, cell) for key, cell in block}
     while waiting:
         for turn in list(waiting.values()):
             try:
                 if progress.is_due(turn.key):
                     yield turn.running()
+                yield from turn.show(engine, desk)
                 turn.take(engine, desk)
                 ended = CellEnded(desk.record(turn.key, turn.cell, **turn.parts())) if turn.is_complete else None
             except Exception as error:
@@ -195,35 +195,24 @@ def _run_block(engine: Engine, block: Block, desk: _Desk) -> Generator[Event, No
     return False
 
 
-class _QualityRun:
-    """A quality task in the shape of a SpeedRun: one repetition is the whole text."""
-
-    def __init__(self, engine: Engine, task: QualityTask) -> None:
-        self.engine, self.task, self.done, self.total = engine, task, 0, 1
-        self.is_complete = False
-        self._result: QualityResult | None = None
-
-    def repeat(self) -> None:
-        self._result = measure_quality(self.engine, self.task)
-        self.done, self.is_complete = 1, True
-
-    def result(self) -> QualityResult | None:
-        return self._result
-
-
 @dataclass(slots=True)
 class _Turn:
     """A cell that takes turns with its neighbours. Its run is made on its first turn, where a failure is caught."""
 
     key: str
     cell: Cell
-    run: SpeedRun | _QualityRun | None = None
+    run: SpeedRun | QualityRun | None = None
+
+    def show(self, engine: Engine, desk: _Desk) -> Iterator[Event]:
+        """Before the cell's first repetition, when somebody wants to see it work."""
+        if desk.request.show and self.run is None and isinstance(self.cell.task, SpeedTask):
+            yield from show(engine, self.key, self.cell.task, desk.prompts_for(engine, self.cell.task)[0])
 
     def take(self, engine: Engine, desk: _Desk) -> None:
         if self.run is None:
             task = self.cell.task
             if isinstance(task, QualityTask):
-                self.run = _QualityRun(engine, task)
+                self.run = QualityRun(engine, task)
             else:
                 self.run = SpeedRun(engine, task, desk.prompts_for(engine, task), watch_for(self.cell.load))
         self.run.repeat()
@@ -233,22 +222,11 @@ class _Turn:
         return self.run is not None and self.run.is_complete
 
     def running(self) -> Running:
-        return Running(self.key, self.run.done, self.run.total) if self.run else Running(self.key, 0, 1)
+        if self.run is None:
+            return Running(self.key, 0, 1)
+        latest = self.run.trials[-1] if isinstance(self.run, SpeedRun) and self.run.trials else None
+        return Running(self.key, self.run.done, self.run.total, latest)
 
     def parts(self) -> dict[str, Any]:
         assert self.run is not None
         return {self.cell.task.kind: self.run.result()}
-
-
-class _Progress:
-    """Reports a change of cell always (a death must find its cell) and mere counting once a second."""
-
-    def __init__(self) -> None:
-        self.key, self.told_at = "", 0.0
-
-    def is_due(self, key: str) -> bool:
-        time_s = time.monotonic()
-        if key == self.key and time_s - self.told_at < PROGRESS_EVERY_S:
-            return False
-        self.key, self.told_at = key, time_s
-        return True
