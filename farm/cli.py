@@ -15,7 +15,7 @@ from farm import __version__
 from farm.errors import FarmError, Interrupted
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
-RUN_DIR = click.argument("run_dir", metavar="DIR", type=click.Path(path_type=Path))
+RUN_DIR = click.argument("run_dir", metavar="DIR")
 POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]), default="ray", show_default=True)
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
@@ -37,7 +37,7 @@ def cli() -> None:
 
 @cli.command()
 @SWEEP
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<name of the sweep>.")
+@click.option("--out", metavar="DIR", help="Run folder, or a URI (s3://, gs://); default: runs/<name of the sweep>.")
 @POOL
 @ADDRESS
 @DEVICE
@@ -45,14 +45,14 @@ def cli() -> None:
 @NO_IMAGES
 @SHOW
 @click.option("--num-gpus", type=int, hidden=True, help="Tell the local Ray how many GPUs there are (tests).")
-def run(sweep_path: Path, out: Path | None, device: str | None, **how: Any) -> int:
+def run(sweep_path: Path, out: str | None, device: str | None, **how: Any) -> int:
     """Measure a sweep; what DIR already holds is not measured again."""
     from farm.sweep import load_sweep
 
     sweep = load_sweep(sweep_path)
     if device:
         sweep = sweep.model_copy(update={"device": device})
-    return _run(sweep, out or Path("runs") / sweep.name, sweep.device, **how)
+    return _run(sweep, out or f"runs/{sweep.name}", sweep.device, **how)
 
 
 @cli.command()
@@ -63,17 +63,17 @@ def run(sweep_path: Path, out: Path | None, device: str | None, **how: Any) -> i
 @NO_IMAGES
 @SHOW
 @click.option("--num-gpus", type=int, hidden=True)
-def resume(run_dir: Path, **how: Any) -> int:
+def resume(run_dir: str, **how: Any) -> int:
     """Go on with a run: cells that are ok or cannot change are kept, the rest is measured."""
     from farm.store import RunFolder
 
-    manifest = RunFolder(run_dir.absolute()).manifest()
+    manifest = RunFolder(run_dir).manifest()
     return _run(manifest.sweep, run_dir, manifest.device, **how)
 
 
 def _run(
     sweep: Any,
-    out: Path,
+    out: str,
     device: str,
     pool_kind: str,
     address: str | None,
@@ -86,16 +86,16 @@ def _run(
     from farm.present.progress import TerminalProgress
     from farm.store import RunFolder
 
-    folder = RunFolder(out.absolute())
+    folder = RunFolder(out)
     again = _statuses(retry)
     with (
-        _resumable(folder.path),
+        _resumable(folder.name),
         TerminalProgress() as progress,
         open_pool(pool_kind, device, sweep.gpus_per_group, address, num_gpus) as pool,
     ):
         summary = run_sweep(sweep, folder, pool, again, progress, show)
-    _report(folder.path, images=not no_images)
-    progress.summary(summary, folder.path)
+    _report(folder, images=not no_images)
+    progress.summary(summary, folder.name)
     return summary.exit_code
 
 
@@ -144,29 +144,31 @@ def plan(sweep_path: Path, device: str | None) -> int:
 @RUN_DIR
 @NO_IMAGES
 @LANG
-def report(run_dir: Path, no_images: bool, lang: str) -> int:
+def report(run_dir: str, no_images: bool, lang: str) -> int:
     """Write tables, figures and the reports again from the records of DIR; measures nothing."""
-    _report(run_dir.absolute(), images=not no_images, lang=lang)
+    from farm.store import RunFolder
+
+    _report(RunFolder(run_dir), images=not no_images, lang=lang)
     return 0
 
 
-def _report(path: Path, images: bool, lang: str = "en") -> None:
+def _report(folder: Any, images: bool, lang: str = "en") -> None:
     from rich.console import Console
 
     from farm.present.report import write_outputs
     from farm.present.terminal import print_table
     from farm.reduce import cell_rows
-    from farm.store import RunFolder
 
-    folder = RunFolder(path)
-    records = folder.results()
+    records, sweep = folder.results(), folder.manifest().sweep
     console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
-    outputs = write_outputs(records, folder.path, images, folder.manifest().sweep.name, allow_fake=True, lang=lang)
+    with folder.publishing() as out:
+        outputs = write_outputs(records, out, images, sweep.name, allow_fake=True, lang=lang)
+        files = [file.relative_to(out) for file in outputs.files]
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
-    for file in outputs.files:
-        console.print(f"  {file}", highlight=False, soft_wrap=True)
+    for file in files:
+        console.print(f"  {folder.name}/{file}", highlight=False, soft_wrap=True)
 
 
 @cli.command()
@@ -194,8 +196,8 @@ def _statuses(names: tuple[str, ...]) -> frozenset[Any]:
 class _resumable:
     """Turns Ctrl-C and SIGTERM into one sentence that says how to go on."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: str) -> None:
+        self.place = place
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -203,7 +205,7 @@ class _resumable:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
         if kind is KeyboardInterrupt:
-            raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {self.path}") from None
+            raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {self.place}") from None
 
 
 def main(args: list[str] | None = None) -> None:

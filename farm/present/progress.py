@@ -5,7 +5,6 @@ On a terminal one bar is redrawn in place; elsewhere (a log, CI) each finished p
 
 import time
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -104,12 +103,12 @@ class TerminalProgress(Observer):
         if task is not None:
             self._bar.remove_task(task)
 
-    def summary(self, summary: Any, path: Path) -> None:
+    def summary(self, summary: Any, place: str) -> None:
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
         kept = f"; {summary.kept} kept from before" if summary.kept else ""
-        self.console.print(f"[bold]{counts}[/] | {summary.measured} measured in {summary.wall_s:.0f} s{kept} | {path}")
+        self.console.print(f"[bold]{counts}[/] | {summary.measured} measured in {summary.wall_s:.0f} s{kept} | {place}")
         if summary.exit_code:
-            self.console.print(f"not everything is ok: see the failures above; try again with: farm resume {path}")
+            self.console.print(f"not everything is ok: see the failures above; try again with: farm resume {place}")
 
 
 def _headline(record: Record) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from farm.cli import main
+from farm.storage import open_storage
 from tests.unit.sweeps import sweep
 
 
@@ -47,6 +48,20 @@ def test_report_twice_is_byte_identical(done: Path) -> None:
         file.unlink()
     assert farm("report", done, "--no-images") == 0
     assert digests(done) == first
+
+
+def test_a_run_in_an_object_store_is_reported_from_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, uri = tmp_path / "sweep.yaml", f"memory://{tmp_path.name}/run"
+    file.write_text(sweep().to_yaml())
+    assert farm("run", file, "--out", uri, "--pool", "inline", "--no-images") == 0
+    first = open_storage(uri).read("benchmarks/results.csv")
+    assert first.count(b"\n") > 4
+    capsys.readouterr()
+    assert farm("report", uri, "--no-images") == 0
+    assert f"{uri}/report.html" in capsys.readouterr().out
+    assert open_storage(uri).read("benchmarks/results.csv") == first
+    assert "lock.json" not in open_storage(uri).files("")
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]  # nothing of it fell beside
 
 
 def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from farm.errors import StoreError
 from farm.keys import cell_key
 from farm.records import Record, Status, from_json, to_json
-from farm.store import Manifest, RunFolder
+from farm.store import Manifest, RunFolder, record_file
 from tests.unit.records import record
 from tests.unit.sweeps import cells, sweep
 
@@ -23,6 +23,11 @@ def folder(tmp_path: Path) -> RunFolder:
     with made.locked():
         pass
     return made
+
+
+def write(folder: RunFolder, one: Record) -> Path:
+    folder.write(one)
+    return Path(folder.name, record_file(one.key, one.attempt))
 
 
 def test_a_record_survives_the_round_trip() -> None:
@@ -43,12 +48,12 @@ def test_what_is_written_is_read(folder: RunFolder) -> None:
     for one in written:
         folder.write(one)
     assert {r.key for r in folder.read()} == {r.key for r in written}
-    assert not list(folder.records_path.glob("**/*.tmp"))
+    assert not list(Path(folder.name).glob("**/*.tmp"))
 
 
 def test_a_truncated_record_is_set_aside_and_never_overwritten(folder: RunFolder) -> None:
     one = record(cells()[0])
-    file = folder.write(one)
+    file = write(folder, one)
     file.write_bytes(file.read_bytes()[:-40])
     assert folder.read() == ()
     assert folder.next_attempt(one.key) == 2
@@ -56,8 +61,8 @@ def test_a_truncated_record_is_set_aside_and_never_overwritten(folder: RunFolder
 
 
 def test_a_record_in_the_wrong_folder_does_not_count(folder: RunFolder) -> None:
-    file = folder.write(record(cells()[0]))
-    elsewhere = folder.records_path / ("0" * 64)
+    file = write(folder, record(cells()[0]))
+    elsewhere = Path(folder.name, "records") / ("0" * 64)
     elsewhere.mkdir()
     file.rename(elsewhere / "1.json")
     assert folder.read() == ()
@@ -92,7 +97,7 @@ def test_a_folder_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{", "{}", json.dumps({"sweep": "name: x", "device": "cpu", "keys": []})])
 def test_a_damaged_manifest_is_one_sentence(folder: RunFolder, content: str) -> None:
-    (folder.path / "run.json").write_text(content)
+    Path(folder.name, "run.json").write_text(content)
     with pytest.raises(Exception, match=r"run\.json") as caught:
         folder.manifest()
     assert "\n" not in str(caught.value)
@@ -125,11 +130,11 @@ def test_a_full_disk_is_one_sentence(folder: RunFolder, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"No space left on device.*farm resume"):
         folder.write(record(cells()[0]))
-    assert not list(folder.records_path.glob("**/*.tmp"))
+    assert not list(Path(folder.name).glob("**/*.tmp"))
 
 
 def test_records_are_plain_json(folder: RunFolder) -> None:
     one: Record = record(cells()[0])
-    data = json.loads(folder.write(one).read_text())
+    data = json.loads(write(folder, one).read_text())
     assert data["status"] == "ok"
     assert data["cell"]["task"]["context_tokens"] == 16

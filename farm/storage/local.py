@@ -1,0 +1,106 @@
+"""A run in a folder of a POSIX file system, local or shared (NFS, Lustre): written aside, then renamed.
+
+LocalFolder(Path("/runs/demo")).keep("records/ab/1.json", b"{}")
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from farm.errors import StoreError
+from farm.storage.protocol import confined
+
+
+class LocalFolder:
+    """See the protocol. A rename replaces a file at once for every reader; the kernel frees a dead driver's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, str(path)
+
+    def read(self, file: str) -> bytes:
+        return self._at(file).read_bytes()
+
+    def read_all(self, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        return ((file, self.read(file)) for file in files)
+
+    def files(self, folder: str) -> list[str]:
+        found = [file for file in self._at(folder).rglob("*") if not file.name.startswith(".")]
+        return sorted(file.relative_to(self.path).as_posix() for file in found if file.is_file())
+
+    def replace(self, file: str, data: bytes) -> None:
+        target = self._at(file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(target, data)
+        except OSError as error:
+            raise StoreError(
+                f"{target}: cannot be written ({error.strerror}); free space, then `farm resume`"
+            ) from None
+
+    keep = replace  # the attempt number is new, so there is nothing that a rename could replace
+
+    def set_aside(self, file: str) -> None:
+        self._at(file).replace(self._at(file + ".damaged"))
+
+    def log(self, line: str) -> None:
+        """One write call a line: readers never see half of it."""
+        with self._at("events.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line)
+
+    def logged(self) -> str:
+        try:
+            return self.read("events.jsonl").decode()
+        except FileNotFoundError:
+            return ""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        self._make()
+        lock = FileLock(self._at("lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(
+                f"{self.name}: another run is writing here; wait for it, or give this one another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _make(self) -> None:
+        try:
+            self._at("records").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.name}: cannot be created ({error.strerror}); choose another --out") from None
+
+    @contextmanager
+    def publishing(self) -> Iterator[Path]:
+        yield self.path
+
+    def _at(self, file: str) -> Path:
+        return self.path / confined(file)
+
+
+def _write_atomically(file: Path, data: bytes) -> None:
+    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
