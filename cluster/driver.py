@@ -7,6 +7,7 @@ Only the driver retries, so an attempt number always means the same thing. A cel
 tried again in the same run: it would raise again.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -69,23 +70,27 @@ class Driver:
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
         show: bool = False,
+        stop_at_s: float | None = None,
     ) -> None:
+        """`stop_at_s`: the clock's reading at which `run` returns with what is done until then."""
         self.folder, self.pool, self.sweep, self.limits = folder, pool, sweep, sweep.limits
         self.observer, self.clock = observer or Observer(), clock
+        self.stop_at_s = math.inf if stop_at_s is None else stop_at_s
         self._queue: deque[LoadGroup] = deque()
         self._jobs: dict[JobId, _Job] = {}
         self._deaths: dict[str, int] = {}
         self._capacity, self._show = pool.capacity, show
 
-    def run(self, groups: Sequence[LoadGroup]) -> None:
-        """Returns when every cell has a record. On KeyboardInterrupt the workers are killed and it is raised again."""
+    def run(self, groups: Sequence[LoadGroup]) -> int:
+        """Until every cell has a record, or `stop_at_s`. Returns how many are left; workers are killed in any case."""
         self._queue.extend(groups)
         try:
-            while self._queue or self._jobs:
+            while (self._queue or self._jobs) and self.clock() < self.stop_at_s:
                 self._start_what_fits()
                 for job, event in self.pool.events(POLL_S):
                     self._handle(job, event)
                 self._end_the_overdue()
+            return sum(len(group.cells) for group in self._queue) + sum(len(job.owed) for job in self._jobs.values())
         finally:
             for job in list(self._jobs):
                 self._drop(job)

@@ -24,17 +24,21 @@ from jobs.preparing import loads_to_prepare
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run did. `statuses` counts every cell of the sweep, those of earlier runs included."""
+    """What one run did. `statuses` counts every cell of the sweep, those of earlier runs included.
+
+    `left`: cells not measured because the run was told to stop before.
+    """
 
     measured: int
     kept: int
     statuses: dict[str, int]
     wall_s: float
+    left: int = 0
 
     @property
     def exit_code(self) -> int:
-        """0 when every cell is ok, 1 when any is not."""
-        return 0 if set(self.statuses) <= {Status.OK.value} else 1
+        """0 when every cell is ok, 1 when any is not or is left."""
+        return 0 if set(self.statuses) <= {Status.OK.value} and not self.left else 1
 
 
 def run_sweep(
@@ -44,10 +48,12 @@ def run_sweep(
     retry: frozenset[Status] = frozenset(),
     observer: Observer | None = None,
     show: bool = False,
+    stop_after_s: float | None = None,
 ) -> RunSummary:
     """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case.
 
-    `show`: each cell first generates once, untimed, for those who watch.
+    `show`: each cell first generates once, untimed, for those who watch. `stop_after_s`: end then, in the middle of a
+    cell if need be; running again goes on from there.
     """
     began = time.monotonic()
     observer = observer or Observer()
@@ -56,12 +62,14 @@ def run_sweep(
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
         plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
         observer.planned(plan, pool.describe())
+        stop_at_s = None if stop_after_s is None else began + stop_after_s
         with _announced(folder, pool):
             _record_misfits(folder, plan, pool, observer)
             prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
-            Driver(folder, pool, sweep, observer, show=show).run(plan.todo)
+            left = Driver(folder, pool, sweep, observer, show=show, stop_at_s=stop_at_s).run(plan.todo)
         statuses = Counter(record.status.value for record in folder.results())
-    return RunSummary(plan.todo_cells, len(plan.kept), dict(sorted(statuses.items())), time.monotonic() - began)
+    done, wall_s = plan.todo_cells - left, time.monotonic() - began
+    return RunSummary(done, len(plan.kept), dict(sorted(statuses.items())), wall_s, left)
 
 
 @contextmanager

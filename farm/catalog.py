@@ -109,4 +109,4 @@ DEVICES = ("auto", "cuda", "cpu")
 QUALITY_PROTOCOLS = ("gptq", "lm-eval")  # the first one of a sweep is the headline
 
 # Text names that need no file: the one we ship, and the usual one (fetched through `datasets`).
-NAMED_TEXTS = ("demo", "wikitext-2")
+NAMED_TEXTS = ("demo", "wikitext-2", "wikitext-2-valid")

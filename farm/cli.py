@@ -20,6 +20,9 @@ POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]),
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
 RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
+STOP_AFTER = click.option(
+    "--stop-after", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End then; resume goes on."
+)
 LANG = click.option(
     "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="Of figures and report.html."
 )
@@ -42,6 +45,7 @@ def cli() -> None:
 @ADDRESS
 @DEVICE
 @RETRY
+@STOP_AFTER
 @NO_IMAGES
 @SHOW
 @click.option("--num-gpus", type=int, hidden=True, help="Tell the local Ray how many GPUs there are (tests).")
@@ -60,6 +64,7 @@ def run(sweep_path: Path, out: str | None, device: str | None, **how: Any) -> in
 @POOL
 @ADDRESS
 @RETRY
+@STOP_AFTER
 @NO_IMAGES
 @SHOW
 @click.option("--num-gpus", type=int, hidden=True)
@@ -78,6 +83,7 @@ def _run(
     pool_kind: str,
     address: str | None,
     retry: tuple[str, ...],
+    stop_after: float | None,
     no_images: bool,
     num_gpus: int | None,
     show: bool,
@@ -93,7 +99,7 @@ def _run(
         TerminalProgress() as progress,
         open_pool(pool_kind, device, sweep.gpus_per_group, address, num_gpus) as pool,
     ):
-        summary = run_sweep(sweep, folder, pool, again, progress, show)
+        summary = run_sweep(sweep, folder, pool, again, progress, show, stop_after)
     _report(folder, images=not no_images)
     progress.summary(summary, folder.name)
     return summary.exit_code

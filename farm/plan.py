@@ -8,18 +8,16 @@ run only when even weights plus KV cache alone exceed the device (a lower bound,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from farm.architectures import Architecture
 from farm.catalog import CACHES
 from farm.cells import Cell, Load, SpeedTask
+from farm.cost import group_seconds
 from farm.keys import cell_key
 from farm.model_ref import architecture_of
 from farm.quantization import parse_quantization
 from farm.records import Record, Status
-
-# Seconds of a guess, to order groups and to tell the user minutes from hours: never shown as a measurement.
-LOAD_GUESS_S = {"cuda": 25.0, "cpu": 15.0}
-STEP_GUESS_S = {"cuda": 0.03, "cpu": 0.12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,11 @@ class LoadGroup:
 
     load: Load
     cells: tuple[Cell, ...]
+
+    @property
+    def seconds(self) -> float:
+        """A guess of how long it takes, the process and the load included."""
+        return group_seconds(self.load, self.cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def make_plan(
             open_cells.append(cell)
     misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
     todo = group_by_load(cell for cell in open_cells if cell not in misfits)
-    return Plan(tuple(sorted(todo, key=group_seconds, reverse=True)), tuple(kept), misfits)
+    return Plan(tuple(sorted(todo, key=attrgetter("seconds"), reverse=True)), tuple(kept), misfits)
 
 
 def latest_by_key(records: Iterable[Record]) -> dict[str, Record]:
@@ -107,17 +110,3 @@ def fits(cell: Cell, device_memory_bytes: int | None) -> bool:
     """True unless the prediction, a lower bound, exceeds the device's memory."""
     needed = predicted_bytes(cell)
     return needed is None or device_memory_bytes is None or needed <= device_memory_bytes
-
-
-def cell_seconds(cell: Cell) -> float:
-    """A guess of the cell's duration: forwards times a typical step. Recompute grows with the sequence."""
-    step = STEP_GUESS_S[cell.load.device]
-    if not isinstance(cell.task, SpeedTask):
-        return 40 * step
-    task = cell.task
-    growth = 1.0 if task.cache_mode != "off" else 1 + task.context_tokens / 256
-    return (task.warmups + task.runs + 1) * (task.new_tokens * growth + 2) * step
-
-
-def group_seconds(group: LoadGroup) -> float:
-    return LOAD_GUESS_S[group.load.device] + sum(cell_seconds(cell) for cell in group.cells)

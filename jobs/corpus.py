@@ -1,9 +1,13 @@
 """The texts that quality is measured on: shipped, named, or a file; always with the hash of what was really read.
 
 text = load_text(TextRef("demo", sha256), "gptq")
+
+A named text comes from `$TURBO_TEXT_DIR/NAME.txt` where there is such a file (as published, e.g. `wiki.valid.tokens`
+for wikitext-2-valid), so that a machine without a hub measures under the same name; otherwise through `datasets`.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,13 @@ from farm.cells import TextRef
 from farm.errors import FarmError, ModelUnavailable, unknown
 from farm.expand import demo_text
 
-WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
+# Data set, configuration and split. `valid` is the edition in which rare words are <unk>, `wikitext-2` the raw one.
+WIKITEXT = {
+    "wikitext-2": ("Salesforce/wikitext", "wikitext-2-raw-v1", "test"),
+    "wikitext-2-valid": ("Salesforce/wikitext", "wikitext-2-v1", "validation"),
+}
+# Of the file as published: a local copy under a known name must be that text.
+SHA256 = {"wikitext-2-valid": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"}
 
 
 class QualityError(FarmError):
@@ -48,6 +58,11 @@ def original_file(rows: Sequence[str]) -> str:
     return "".join(row or " \n" for row in rows)
 
 
+def rows_of(file: str) -> list[str]:
+    """The published file as the data set's rows: what `original_file` puts together again."""
+    return [line if line.strip() else "" for line in file.splitlines(keepends=True)]
+
+
 _JOINED: dict[str, Callable[[Sequence[str]], str]] = {"gptq": joined_lines, "lm-eval": original_file}
 
 
@@ -56,8 +71,8 @@ def _bytes_of(ref: TextRef, protocol: str) -> bytes:
         return _read(Path(ref.path))
     if ref.name == "demo":
         return demo_text().encode()
-    if ref.name == "wikitext-2":
-        return _JOINED[protocol](_wikitext_rows()).encode()
+    if ref.name in WIKITEXT:
+        return _JOINED[protocol](_wikitext_rows(ref.name)).encode()
     raise QualityError(unknown("text", ref.name, NAMED_TEXTS, where="quality.text"))
 
 
@@ -79,14 +94,29 @@ def _decoded(data: bytes, ref: TextRef) -> str:
         ) from None
 
 
-def _wikitext_rows() -> Sequence[str]:
-    """The lines of WikiText-2's test split."""
+def _wikitext_rows(name: str) -> Sequence[str]:
+    local = os.environ.get("TURBO_TEXT_DIR")
+    file = Path(local, f"{name}.txt") if local else None
+    return _rows_from_hub(name) if file is None or not file.is_file() else rows_of(_checked(file, name).decode())
+
+
+def _checked(file: Path, name: str) -> bytes:
+    """Raises QualityError for a local copy of another text."""
+    data = _read(file)
+    found, expected = hashlib.sha256(data).hexdigest(), SHA256.get(name)
+    if expected not in (None, found):
+        raise QualityError(f"{file} is not {name} as published: sha256 {found}, expected {expected}; replace the file")
+    return data
+
+
+def _rows_from_hub(name: str) -> Sequence[str]:
+    data_set, configuration, split = WIKITEXT[name]
     try:
         from datasets import load_dataset
 
-        return list(load_dataset(*WIKITEXT, split="test")["text"])
+        return list(load_dataset(data_set, configuration, split=split)["text"])
     except Exception as error:  # its HTTP client, cache and parser each raise kinds of their own: all mean "not here"
         raise ModelUnavailable(
-            f"wikitext-2 could not be had through the package 'datasets' ({type(error).__name__}: {error}); "
-            "name a local file as quality.text instead, or use 'demo'"
+            f"{name} could not be had through the package 'datasets' ({type(error).__name__}: {error}); "
+            f"put it at $TURBO_TEXT_DIR/{name}.txt, name a local file as quality.text, or use 'demo'"
         ) from error

@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from farm.plan import LoadGroup, Plan, group_seconds, predicted_bytes
+from farm.cost import wall_seconds
+from farm.plan import LoadGroup, Plan, predicted_bytes
 
 
 def print_plan(
@@ -12,11 +13,10 @@ def print_plan(
     """One row a load group; cells that cannot fit are listed below with what they need."""
     console = console or Console()
     console.print(_table(plan))
-    total_s = sum(group_seconds(group) for group in plan.todo)
     memory = f"{device_memory_bytes / 1e9:.1f} GB" if device_memory_bytes else "unknown"
     console.print(
         f"[bold]{name}[/]: {plan.todo_cells} cells in {len(plan.todo)} load groups on {device} ({memory} a device); "
-        f"roughly {_duration(total_s)} on one device (a guess from typical step times, not a measurement)"
+        f"roughly {_durations(plan)} (a guess from typical step times, not a measurement)"
     )
     for cell in plan.misfits:
         console.print(
@@ -29,13 +29,19 @@ def _table(plan: Plan) -> Table:
     for group in plan.todo:
         load = group.load
         row = (load.model.short, load.quantization, load.engine, str(len(group.cells)), _memory(group))
-        table.add_row(*row, _duration(group_seconds(group)))
+        table.add_row(*row, _duration(group.seconds))
     return table
 
 
 def _memory(group: LoadGroup) -> str:
     needs = [needed for cell in group.cells if (needed := predicted_bytes(cell)) is not None]
     return f"{max(needs) / 1e9:.2f} GB (weights + KV)" if needs else "unknown until the model is here"
+
+
+def _durations(plan: Plan) -> str:
+    seconds = [group.seconds for group in plan.todo]
+    more = [f"{_duration(wall_seconds(seconds, devices))} on {devices}" for devices in (2, 4)]
+    return ", ".join([f"{_duration(sum(seconds))} on one device", *(more if len(seconds) > 1 else [])])
 
 
 def _duration(seconds: float) -> str:

@@ -107,7 +107,9 @@ class TerminalProgress(Observer):
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
         kept = f"; {summary.kept} kept from before" if summary.kept else ""
         self.console.print(f"[bold]{counts}[/] | {summary.measured} measured in {summary.wall_s:.0f} s{kept} | {place}")
-        if summary.exit_code:
+        if summary.left:
+            self.console.print(f"stopped in time, {summary.left} cells left; go on with: farm resume {place}")
+        elif summary.exit_code:
             self.console.print(f"not everything is ok: see the failures above; try again with: farm resume {place}")
 
 

@@ -239,3 +239,18 @@ def test_a_poisoned_worker_that_measured_nothing_is_not_started_for_ever(folder:
     pool = drive(folder, lambda request: [Loaded(1.0), Ended(poisoned=True)])
     assert statuses(folder) == ["error"] * 4
     assert len(pool.requests) == 1
+
+
+def test_a_run_stops_in_time_keeps_what_is_done_and_the_next_one_goes_on(folder: RunFolder) -> None:
+    def slowly(request: GroupRequest) -> list[Event | str]:
+        first, *rest = [event for event in whole(request) if isinstance(event, CellEnded)]
+        return [Loading(1, "h"), Loaded(1.0), first, *[TICK] * 10, *rest, Ended()]
+
+    clock = Clock()
+    pool = ScriptedPool(clock)
+    pool.script = slowly  # type: ignore[method-assign]
+    assert Driver(folder, pool, sweep(), clock=clock, stop_at_s=5).run(group_by_load(CELLS)) == 3
+    assert (statuses(folder), pool.killed, clock.seconds) == (["ok"], [JobId(1)], 5)
+    again = drive(folder, whole, tuple(cell for group in make_plan(CELLS, folder.read()).todo for cell in group.cells))
+    assert statuses(folder) == ["ok"] * 4
+    assert len(again.requests[0].cells) == 3

@@ -14,7 +14,7 @@ from farm.cells import QualityTask, TextRef
 from farm.errors import ModelUnavailable, Unsupported
 from farm.expand import demo_text
 from farm.records import Effective
-from jobs.corpus import QualityError, Text, joined_lines, load_text, original_file
+from jobs.corpus import QualityError, Text, joined_lines, load_text, original_file, rows_of
 from jobs.engines.base import Engine
 from jobs.prompts import ByteTokenizer
 from jobs.protocols import sample_of
@@ -247,3 +247,28 @@ def test_the_two_protocols_join_wikitext_differently() -> None:
     rows = ["", " = A = \n", "", " text\n"]
     assert joined_lines(rows) == "\n\n = A = \n\n\n\n\n text\n"
     assert original_file(rows) == " \n = A = \n \n text\n"
+
+
+VALID = " \n = One = \n \n A page , with <unk> . \n \n = = Part = = \n \n"
+
+
+@pytest.mark.parametrize("text", [VALID, "", " \n", "no end", "a\n \n b \n"])
+def test_the_published_file_and_the_rows_of_the_data_set_are_one_text(text: str) -> None:
+    rows = rows_of(text)
+    assert original_file(rows) == text
+    assert all(row == "" or row.strip() for row in rows)
+
+
+def test_a_named_text_is_read_from_the_folder_for_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wikitext-2.txt").write_text(VALID)
+    monkeypatch.setenv("TURBO_TEXT_DIR", str(tmp_path))
+    assert load_text(TextRef("wikitext-2", None), "lm-eval").content == VALID
+    joined = load_text(TextRef("wikitext-2", None), "gptq").content
+    assert joined == "\n\n".join(["", " = One = \n", "", " A page , with <unk> . \n", "", " = = Part = = \n", ""])
+
+
+def test_a_local_copy_of_another_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wikitext-2-valid.txt").write_text(VALID)
+    monkeypatch.setenv("TURBO_TEXT_DIR", str(tmp_path))
+    with pytest.raises(QualityError, match=r"wikitext-2-valid as published: sha256 .*, expected f0737"):
+        load_text(TextRef("wikitext-2-valid", None))
