@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 MAX_PPL_RATIO = 2.0  # NF4 of a 135M model is at 1.2, a bad but honest 4-bit calibration was at 1.7
 GUESSING_SHARE = 0.5  # of the vocabulary: a uniform guess has a perplexity of all of it
-LEAST_DISTINCT = 3  # of 32 greedy tokens; small models repeat sentences, broken ones repeat a token
+LEAST_DISTINCT = 3  # of 16 greedy tokens; small models repeat sentences, broken ones repeat a token
 # LLM.int8() also quantizes what goes in, to 8 bit: 1-2 %. A wrong scale, order or zero point is an error near 100 %.
 MAX_LAYER_ERROR = 0.10
 

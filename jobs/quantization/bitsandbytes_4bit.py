@@ -7,6 +7,7 @@ compute dtype before each product, so prefill, bound by arithmetic, can only get
     BACKEND.load(parse_quantization("nf4"), located, load)
 """
 
+import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,7 @@ class FourBit(Backend):
 
         if not isinstance(layer, bnb.nn.Linear4bit):
             return None
-        weight: Any = layer.weight
-        return bnb.functional.dequantize_4bit(weight.data, weight.quant_state)  # type: ignore[no-any-return]
+        return bnb.functional.dequantize_4bit(*_as_stored(layer.weight))  # type: ignore[no-any-return]
 
 
 def _config(wanted: Quantization, dtype: torch.dtype) -> Any:
@@ -89,6 +89,20 @@ def _four_bit(linear: nn.Linear, config: Any) -> nn.Module:
     new.weight = packed.to(linear.weight.device)
     new.bias = linear.bias
     return new.requires_grad_(False).eval()
+
+
+def _as_stored(weight: Any) -> tuple[torch.Tensor, Any]:
+    """Codes and scales in the order of a checkpoint. On a CPU with AVX512-BF16 the first product reorders both in place
+    for its kernel; the library's way back changes the state it is given, so it gets a copy."""
+    if not getattr(weight.quant_state, "packing_format_for_cpu", False):
+        return weight.data, weight.quant_state
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
+
+    state = copy.copy(weight.quant_state)
+    state.original_nested = False  # or it would quantize the scales once more
+    codes, state = _convert_weight_packed_for_cpu_inverse(weight.data, state)
+    state.absmax = weight.quant_state.absmax.T.contiguous().float().view(-1)
+    return codes, state
 
 
 BACKEND = FourBit()
