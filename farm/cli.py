@@ -6,6 +6,7 @@ Exit codes: 0 all well, 1 the sweep ran and some cell is not ok, 2 bad input (on
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -148,19 +149,21 @@ def plan(sweep_path: Path, device: str | None) -> int:
 
 @cli.command()
 @RUN_DIR
+@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Write there and not beside the records.")
 @NO_IMAGES
 @LANG
-def report(run_dir: str, no_images: bool, lang: str) -> int:
-    """Write tables, figures and the reports again from the records of DIR; measures nothing."""
+def report(run_dir: str, into: Path | None, no_images: bool, lang: str) -> int:
+    """Write tables, figures and the reports again from the records of DIR (or run.tar.gz); measures nothing."""
     from farm.store import RunFolder
 
-    _report(RunFolder(run_dir), images=not no_images, lang=lang)
+    _report(RunFolder(run_dir), images=not no_images, lang=lang, into=into)
     return 0
 
 
-def _report(folder: Any, images: bool, lang: str = "en") -> None:
+def _report(folder: Any, images: bool, lang: str = "en", into: Path | None = None) -> None:
     from rich.console import Console
 
+    from farm.present.figures.gantt_bars import parse_events
     from farm.present.report import write_outputs
     from farm.present.terminal import print_table
     from farm.reduce import cell_rows
@@ -168,13 +171,14 @@ def _report(folder: Any, images: bool, lang: str = "en") -> None:
     records, sweep = folder.results(), folder.manifest().sweep
     console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
-    with folder.publishing() as out:
-        outputs = write_outputs(records, out, images, sweep.name, allow_fake=True, lang=lang)
+    with nullcontext(into) if into else folder.publishing() as out:
+        events = parse_events(folder.storage.logged())
+        outputs = write_outputs(records, out, images, sweep.name, events, allow_fake=True, lang=lang)
         files = [file.relative_to(out) for file in outputs.files]
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
     for file in files:
-        console.print(f"  {folder.name}/{file}", highlight=False, soft_wrap=True)
+        console.print(f"  {into or folder.name}/{file}", highlight=False, soft_wrap=True)
 
 
 @cli.command()

@@ -1,7 +1,7 @@
 """Figures to files: interactive HTML that asks no network for anything, and PNG where a browser is installed.
 
-Why one shared `plotly.min.js` a folder: inlined it would be 5 MB in each of the pages, and from a CDN the pages would
-be blank offline. PNGs are drawn by one headless Chromium for all figures: starting it is the slow part.
+Why one shared `plotly.min.js`: inlined it would be 5 MB in each of the pages, and from a CDN the pages would be blank
+offline. PNGs are drawn by one headless Chromium for all figures: starting it is the slow part.
 
     written = write_drawings(all_drawings(rows), Path("out"), images=True)
 """
@@ -22,7 +22,7 @@ from farm.present.figures import Drawing
 from farm.present.words import say
 
 PNG_SCALE = 2
-LIBRARY = "plotly.min.js"
+LIBRARY = "figures/plotly.min.js"
 _CONFIG = {"displaylogo": False, "responsive": True}
 _PAGE = """<!DOCTYPE html>
 <html lang="{lang}">
@@ -49,15 +49,16 @@ class Written:
 def write_drawings(drawings: Sequence[Drawing], out: Path, images: bool = True, language: str = "en") -> Written:
     """Write every drawing below `out`. Never fails for want of a browser: that is one warning."""
     pages = [_write_page(drawing, out, language) for drawing in drawings]
-    folders = dict.fromkeys(page.parent for page in pages)
-    libraries = [write_atomically(folder / LIBRARY, get_plotlyjs().encode()) for folder in folders]
+    library = write_atomically(out / LIBRARY, get_plotlyjs().encode())
     pictures = _write_images(drawings, out) if images else Written(())
-    return Written((*pages, *libraries, *pictures.files), pictures.warnings)
+    return Written((*pages, library, *pictures.files), pictures.warnings)
 
 
 def _write_page(drawing: Drawing, out: Path, language: str) -> Path:
     # A fixed div id: plotly's default is random, and the page would differ at every writing.
-    picture = drawing.figure.to_html(config=_CONFIG, include_plotlyjs="directory", div_id=drawing.name, full_html=False)
+    picture = drawing.figure.to_html(
+        config=_CONFIG, include_plotlyjs=f"../{LIBRARY}", div_id=drawing.name, full_html=False
+    )
     page = _PAGE.format(
         lang=say(language, "html_lang"),
         title=html.escape(title_of(drawing.figure)),

@@ -104,7 +104,7 @@ class TerminalProgress(Observer):
             self._bar.remove_task(task)
 
     def summary(self, summary: Any, place: str) -> None:
-        counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
+        counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items()) or "nothing measured yet"
         kept = f"; {summary.kept} kept from before" if summary.kept else ""
         self.console.print(f"[bold]{counts}[/] | {summary.measured} measured in {summary.wall_s:.0f} s{kept} | {place}")
         if summary.left:

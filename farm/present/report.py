@@ -13,7 +13,7 @@ from pathlib import Path
 from farm.present.csv_files import write_cells_csv, write_results_csv
 from farm.present.figure_files import write_drawings
 from farm.present.figures import Drawing, all_drawings
-from farm.present.figures.gantt_bars import LoggedEvent, parse_events
+from farm.present.figures.gantt_bars import LoggedEvent
 from farm.present.final_report import write_final_report
 from farm.present.report_html import page_of, write_report_html
 from farm.present.report_html_parts import report_rows, shows_all_batches
@@ -36,13 +36,15 @@ def write_outputs(
     out: Path,
     images: bool = True,
     sweep: str | None = None,
+    events: Sequence[LoggedEvent] = (),
     allow_fake: bool = False,
     lang: str = DEFAULT,
 ) -> Outputs:
-    """Write report.html, benchmarks, figures and metrics below `out`; an event log found there is drawn.
+    """Write report.html, benchmarks, figures and metrics below `out`.
 
-    `sweep` is the sweep's name; `images=False` skips the PNGs; `lang` is that of figures and page, CSV and JSON have
-    none. Raises FarmError for records of the fake engine unless allowed, and for a language nobody wrote.
+    `sweep` is the sweep's name; `events` the run's log; `images=False` skips the PNGs; `lang` is that of figures and
+    page, CSV and JSON have none. Raises FarmError for records of the fake engine unless allowed, and for a language
+    nobody wrote.
     """
     check_language(lang)
     if not allow_fake:
@@ -51,19 +53,10 @@ def write_outputs(
     results_csv = write_results_csv(out / "benchmarks" / "results.csv", trial_rows(records))
     cells_csv = write_cells_csv(out / "benchmarks" / "cells.csv", cells)
     report = write_final_report(out / "metrics" / "final_report.json", records, sweep)
-    events = read_events(out)
     drawings = all_drawings(cells, final, events, lang)
     page = _write_page(out / "report.html", cells, final, events, sweep, lang, drawings)
     drawn = write_drawings(drawings, out, images, lang)
     return Outputs((page, results_csv, cells_csv, report, *drawn.files), drawn.warnings)
-
-
-def read_events(run: Path) -> tuple[LoggedEvent, ...]:
-    """The run's log; none where the records came without one."""
-    try:
-        return parse_events((run / "events.jsonl").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ()
 
 
 def _write_page(

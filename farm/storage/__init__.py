@@ -1,4 +1,4 @@
-"""Where a run's files lie: a folder of any POSIX file system, or an object store behind an fsspec URI.
+"""Where a run's files lie: a folder of any POSIX file system, an object store behind an fsspec URI, one archive file.
 
 Why a seam: a folder has a rename and an append, an object store has neither. It has one PUT that is whole or not at
 all, so that is all the rest of the farm asks for.
@@ -29,6 +29,8 @@ def open_storage(place: str | Path) -> Storage:
         from farm.storage.objects import ObjectStore
 
         return ObjectStore(str(place))
+    from farm.storage.archive import ENDINGS, Archive
     from farm.storage.local import LocalFolder
 
-    return LocalFolder(Path(_LOCAL.sub("", str(place), count=1)).absolute())
+    path = Path(_LOCAL.sub("", str(place), count=1)).absolute()
+    return Archive(path) if path.name.endswith(ENDINGS) and path.is_file() else LocalFolder(path)

@@ -26,7 +26,6 @@ from farm.storage.protocol import confined
 
 FLUSH_S = 5.0
 EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-DERIVED_LOG = "events.jsonl"
 
 
 class ObjectStore:
@@ -120,13 +119,11 @@ class ObjectStore:
 
     @contextmanager
     def publishing(self) -> Iterator[Path]:
-        """A scratch folder with the whole event log in it; everything else there is uploaded, one PUT a file."""
+        """A scratch folder; everything that is made there is uploaded, one PUT a file."""
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch)
-            (out / DERIVED_LOG).write_text(self.logged(), encoding="utf-8")
             yield out
-            made = [file for file in out.rglob("*") if file.is_file() and file != out / DERIVED_LOG]
-            for file in sorted(made):
+            for file in sorted(file for file in out.rglob("*") if file.is_file()):
                 self.replace(file.relative_to(out).as_posix(), file.read_bytes())
 
     def _at(self, file: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from farm.present.figures.gantt_bars import parse_events
 from farm.present.report import write_outputs
 from farm.reduce import cell_rows
 from tests.unit import rich_records as rich
@@ -27,8 +28,7 @@ OPEN_S = 2.0
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("large")
     records = rich.large_sweep(CELLS)
-    (out / "events.jsonl").write_text(rich.event_log(records))
-    write_outputs(records, out, images=False, sweep="large")
+    write_outputs(records, out, images=False, sweep="large", events=parse_events(rich.event_log(records)))
     return out / "report.html"
 
 
