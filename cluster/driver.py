@@ -11,10 +11,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from cluster.pool import JobId, Pool
 from farm.cells import Cell
+from farm.errors import StoreError
 from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running, Shown
 from farm.keys import cell_key, load_key
 from farm.observer import Observer
@@ -37,6 +39,7 @@ class _Job:
     owed: dict[str, Cell]
     started_s: float
     started_at: str
+    alive: bool = False
     loaded: bool = False
     running: str | None = None
     running_since_s: float = 0.0
@@ -79,7 +82,7 @@ class Driver:
         self._queue: deque[LoadGroup] = deque()
         self._jobs: dict[JobId, _Job] = {}
         self._deaths: dict[str, int] = {}
-        self._capacity, self._show = pool.capacity, show
+        self._most_at_once, self._show = math.inf, show
 
     def run(self, groups: Sequence[LoadGroup]) -> int:
         """Until every cell has a record, or `stop_at_s`. Returns how many are left; workers are killed in any case."""
@@ -93,20 +96,28 @@ class Driver:
             return sum(len(group.cells) for group in self._queue) + sum(len(job.owed) for job in self._jobs.values())
         finally:
             for job in list(self._jobs):
-                self._drop(job)
+                with suppress(StoreError):  # a full disk refuses the log's line, too: no worker may be left over for it
+                    self._drop(job)
 
     def _start_what_fits(self) -> None:
-        while self._queue and len(self._jobs) < self._capacity:
-            group = self._queue.popleft()
-            keys = tuple(cell_key(cell) for cell in group.cells)
-            attempts = tuple(self.folder.next_attempt(key) for key in keys)
-            how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show)
-            request = GroupRequest(group.load, group.cells, keys, attempts, *how)
-            job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
-            owed = dict(zip(keys, group.cells, strict=True))
-            self._jobs[job] = _Job(group, owed, self.clock(), now())
-            self.observer.started(job, group)
-            self._log(job, "group_started", cells=len(owed))
+        """In the queue's order; a group that has to wait for room does not hold up those behind it."""
+        for group in list(self._queue):
+            if len(self._jobs) >= self._most_at_once:
+                return
+            if self.pool.has_room(group.load):
+                self._queue.remove(group)
+                self._start(group)
+
+    def _start(self, group: LoadGroup) -> None:
+        keys = tuple(cell_key(cell) for cell in group.cells)
+        attempts = tuple(self.folder.next_attempt(key) for key in keys)
+        how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show)
+        request = GroupRequest(group.load, group.cells, keys, attempts, *how)
+        job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
+        owed = dict(zip(keys, group.cells, strict=True))
+        self._jobs[job] = _Job(group, owed, self.clock(), now())
+        self.observer.started(job, group)
+        self._log(job, "group_started", cells=len(owed))
 
     def _handle(self, job_id: JobId, event: Event) -> None:
         job = self._jobs.get(job_id)
@@ -115,6 +126,7 @@ class Driver:
         self.observer.event(job_id, event)
         match event:
             case Loading():
+                job.alive, job.started_s = True, self.clock()
                 self._log(job_id, "loading", pid=event.pid, host=event.host, gpus=event.gpus)
             case Loaded():
                 job.loaded = True
@@ -152,7 +164,7 @@ class Driver:
         job = self._jobs[job_id]
         suspects = job.suspects()
         if status is Status.HOST_OOM:  # the node's memory is short: fewer at once from now on
-            self._capacity = max(1, self._capacity - 1)
+            self._most_at_once = max(1, len(self._jobs) - 1)
         self._fail(job, suspects, status, message if job.loaded else f"while loading: {message}")
         self._drop(job_id)
         self._requeue(job, [key for key in job.owed if key not in suspects])
@@ -168,7 +180,7 @@ class Driver:
             if time_s - job.started_s > self.limits.group_timeout_s:
                 self._fail(job, list(job.owed), Status.TIMEOUT, _over("group", self.limits.group_timeout_s))
                 self._drop(job_id)
-            elif not job.loaded and time_s - job.started_s > self.limits.load_timeout_s:
+            elif job.alive and not job.loaded and time_s - job.started_s > self.limits.load_timeout_s:
                 self._died(job_id, Status.TIMEOUT, _over("load", self.limits.load_timeout_s))
             elif job.spent_on_running(time_s) > self.limits.cell_timeout_s:
                 self._died(job_id, Status.TIMEOUT, _over("cell", self.limits.cell_timeout_s))

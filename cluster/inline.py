@@ -4,7 +4,7 @@ It cannot end a hung group (there is no other process to do it), and a crash tak
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cluster.pool import JobId
 from farm.cells import Load
@@ -24,6 +24,12 @@ class InlinePool:
         self.device_memory_bytes = device_memory_bytes
         self._started = 0
         self._current: tuple[JobId, Iterator[Event]] | None = None
+
+    def check(self, loads: Iterable[Load]) -> None:
+        """Whatever is missing here shows when a group loads."""
+
+    def has_room(self, load: Load) -> bool:
+        return self._current is None
 
     def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
         return map(prepare_load, loads)

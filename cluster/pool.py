@@ -3,7 +3,7 @@
 A pool starts a group, hands over its events and can kill it. It knows nothing of records, retries or deadlines.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,14 +20,24 @@ class JobId:
 
 
 class Pool(Protocol):
-    """`capacity` groups run at once. After Ended or Died a job gives nothing more."""
+    """After Ended or Died a job gives nothing more. `capacity`: how many groups of one device can run at once."""
 
-    capacity: int
     device: str
     device_memory_bytes: int | None
 
+    @property
+    def capacity(self) -> int: ...
+
+    def check(self, loads: Iterable[Load]) -> None:
+        """Raises ClusterError when one of these loads could never run here."""
+        ...
+
     def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
         """Put what these loads need on the disk of every node that may run them; one answer a load and node."""
+        ...
+
+    def has_room(self, load: Load) -> bool:
+        """Could a group of this load start now?"""
         ...
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId: ...

@@ -1,141 +1,107 @@
 """A pool of Ray actors: one actor a load group, each in a fresh process that sees only its own GPUs.
 
-    pool = RayPool(connect(address=None), device="auto", gpus_per_group=1)
+    pool = RayPool(connect(), device="auto")
 
 Without an address a local Ray is started and stopped again; with one, the running cluster is used and left running.
+Nodes may join and leave meanwhile: `cluster.placement` keeps the books of who has what.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.placement import Ledger, Node, able_nodes, check_demands, demand_of
 from cluster.pool import JobId
+from cluster.ray_cluster import LOOK_AGAIN_S, first_line, nodes, order_gpus, wait_for_nodes
 from cluster.worker import Worker, prepare
 from farm.cells import Load
-from farm.errors import ClusterError
 from farm.events import Died, Ended, Event, GroupRequest, Loading, Prepared
 from farm.records import Status
 from farm.sweep import RuntimeEnv
 from jobs.devices import device_memory_bytes
 
 GRACE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What one machine of the cluster has."""
-
-    address: str
-    cpus: int
-    gpus: int
-    id: str = ""
-
-
-def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: int | None = None) -> bool:
-    """Join the cluster at `address` (or start a local one). True when it was started here. Raises ClusterError."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        local = {"num_gpus": num_gpus, "num_cpus": num_cpus}
-        options |= {"address": "local", "include_dashboard": False, **local}
-    else:
-        options |= {"address": address}
-    try:
-        ray.init(**options)
-    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address!r}" if address else "a local Ray"
-        raise ClusterError(f"{where} cannot be reached: {_first_line(error)}; check it with `ray status`") from error
-    _keep_deaths_off_the_screen()
-    return address is None
-
-
-def nodes() -> tuple[Node, ...]:
-    """The machines that are alive now."""
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return tuple(
-        Node(
-            node["NodeManagerAddress"],
-            int(node["Resources"].get("CPU", 0)),
-            int(node["Resources"].get("GPU", 0)),
-            node["NodeID"],
-        )
-        for node in alive
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one group asks of its node, and how many groups the cluster can run at once."""
-
-    gpus: int
-    cpus: int
-    capacity: int
-
-
-def share_out(cluster: Sequence[Node], device: str, gpus_per_group: int) -> Share:
-    """On GPUs: each group its GPUs and an equal part of the node's CPUs. On CPUs: one group a node, with all of it.
-
-    Two groups on one node's CPU would measure each other. Raises ClusterError when no node can serve a group.
-    """
-    if device == "cpu":
-        return Share(0, min(node.cpus for node in cluster), len(cluster))
-    able = [node for node in cluster if node.gpus >= gpus_per_group]
-    if not able:
-        most = max(node.gpus for node in cluster)
-        raise ClusterError(
-            f"a group needs {gpus_per_group} GPU(s) on one node, but the best node has {most}; "
-            "lower gpus_per_group, run with device: cpu, or add a node"
-        )
-    capacity = sum(node.gpus // gpus_per_group for node in able)
-    cpus = min(max(1, node.cpus * gpus_per_group // node.gpus) for node in able)
-    return Share(gpus_per_group, cpus, capacity)
+NODE_GONE = "the worker's node is gone"
 
 
 class RayPool:
     """See the module's docstring. The caller has connected already."""
 
-    def __init__(self, started_here: bool, device: str = "auto", gpus_per_group: int = 1) -> None:
-        cluster = nodes()
-        self.device = device if device != "auto" else ("cuda" if any(node.gpus for node in cluster) else "cpu")
+    def __init__(self, started_here: bool, device: str = "auto", wait_s: float = 0.0) -> None:
+        """`wait_s`: how long `check` waits for nodes that are still to come."""
+        self._ledger = Ledger(nodes())
+        has_gpus = wait_s > 0 or any(node.gpus for node in self._ledger.nodes)
+        self.device = device if device != "auto" else ("cuda" if has_gpus else "cpu")
         # Only a local device can be asked; on other machines nothing is predicted, the cells simply run.
         self.device_memory_bytes = device_memory_bytes(self.device) if started_here else None
-        self.share = share_out(cluster, self.device, gpus_per_group)
-        self.capacity = self.share.capacity
-        self._started_here = started_here
-        self._cluster = cluster
+        self._started_here, self._wait_s = started_here, wait_s
+        self._looked_at_s = time.monotonic()
         self._actors: dict[JobId, Any] = {}
         self._streams: dict[Any, JobId] = {}
         self._pids: dict[JobId, int] = {}
         self._count = 0
 
+    @property
+    def capacity(self) -> int:
+        there = self._ledger.nodes
+        return len(there) if self.device == "cpu" else sum(node.gpus for node in there)
+
+    def check(self, loads: Iterable[Load]) -> None:
+        loads = tuple(loads)
+        if self._wait_s > 0:
+            order_gpus(loads)
+            wait_for_nodes(loads, self._wait_s)
+            self._look_again(age_s=0.0)
+        check_demands(self._ledger.nodes, loads)
+
     def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
         """Tasks on every node that can run a group, side by side where a node has room for it."""
-        share = {"num_gpus": min(self.share.gpus, 1), "num_cpus": self.share.cpus}
         waiting: dict[Any, tuple[Load, Node]] = {}
-        for node in self._cluster:
-            if node.gpus >= self.share.gpus:
+        for load in loads:
+            able = able_nodes(self._ledger.nodes, load)
+            cpus = demand_of(load, able).cpus
+            share = {"num_gpus": int(load.device == "cuda"), "num_cpus": cpus, "runtime_env": _runtime_env(None, cpus)}
+            for node in able:
                 place = NodeAffinitySchedulingStrategy(node.id, soft=False)
-                where = {"scheduling_strategy": place, "runtime_env": _runtime_env(None, self.share.cpus)}
-                waiting |= {prepare.options(**share, **where).remote(load): (load, node) for load in loads}  # type: ignore[attr-defined]
+                waiting[prepare.options(scheduling_strategy=place, **share).remote(load)] = (load, node)  # type: ignore[attr-defined]
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             load, node = waiting.pop(done)
             try:
                 yield ray.get(done)
             except RayError as error:
-                yield Prepared(load, node.address, 0.0, f"the process that made it died: {_first_line(error)}")
+                yield Prepared(load, node.address, 0.0, f"the process that made it died: {first_line(error)}")
+
+    def has_room(self, load: Load) -> bool:
+        self._look_again(LOOK_AGAIN_S)
+        check_demands(self._ledger.nodes, [load])  # the last node that could run it may have left
+        return self._ledger.place_for(load) is not None
+
+    def _look_again(self, age_s: float) -> None:
+        if time.monotonic() - self._looked_at_s >= age_s:
+            self._ledger.update(nodes())
+            self._looked_at_s = time.monotonic()
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId:
+        place = self._ledger.place_for(request.load)
+        if place is None:
+            raise RuntimeError("no room: ask has_room first")
         self._count += 1
         job = JobId(self._count)
-        options = {"num_gpus": self.share.gpus, "num_cpus": self.share.cpus}
-        actor = Worker.options(runtime_env=_runtime_env(env, self.share.cpus), **options).remote()  # type: ignore[attr-defined]
+        self._ledger.take(job, place)
+        demand = place.demand
+        options = {"num_gpus": demand.gpus, "num_cpus": demand.cpus, "memory": demand.memory_bytes or None}
+        where = NodeAffinitySchedulingStrategy(place.node.id, soft=False)
+        actor = Worker.options(  # type: ignore[attr-defined]
+            runtime_env=_runtime_env(env, demand.cpus), scheduling_strategy=where, **options
+        ).remote()
         self._actors[job] = actor
         # One event at a time: the worker goes on when the driver has taken it, so a death finds the cell it belongs to.
         stream = actor.run.options(num_returns="streaming", _generator_backpressure_num_objects=1).remote(request)
@@ -165,13 +131,17 @@ class RayPool:
         except StopIteration:
             return Died(Status.CRASH, "the worker's stream ended before its group did")
         except (RayError, GetTimeoutError) as error:
-            return died(error, last_words(self._pids.get(job)))
+            found = died(error, last_words(self._pids.get(job)))
+            if isinstance(error, ActorUnavailableError) or found.message == NODE_GONE:
+                self._ledger.doubt(job)
+            return found
         if isinstance(event, Loading):
             self._pids[job] = event.pid
         return event
 
     def kill(self, job: JobId) -> None:
         self._streams = {stream: owner for stream, owner in self._streams.items() if owner != job}
+        self._ledger.free(job)
         actor = self._actors.pop(job, None)
         if actor is not None:
             with suppress(RayError, ValueError):
@@ -180,13 +150,16 @@ class RayPool:
     def close(self) -> None:
         for job in list(self._actors):
             self.kill(job)
+        if self._wait_s > 0:
+            order_gpus(())  # a standing order would keep nodes that cost money
         if self._started_here:
             ray.shutdown()
 
     def describe(self) -> str:
         where = "a local Ray" if self._started_here else "a running Ray cluster"
-        each = f"{self.share.gpus} GPU(s) and {self.share.cpus} CPU(s) a group"
-        return f"{where}, {len(self._cluster)} node(s), {self.capacity} group(s) at once on {self.device}, {each}"
+        there = self._ledger.nodes
+        gpus = ", ".join(f"{node.gpus} x {node.gpu_type or 'GPU'}" for node in there if node.gpus) or "no GPU"
+        return f"{where}, {len(there)} node(s) with {gpus}: {self.capacity} group(s) at once on {self.device}"
 
 
 def died(error: BaseException, words: str | None) -> Died:
@@ -199,8 +172,10 @@ def died(error: BaseException, words: str | None) -> Died:
         return Died(Status.HOST_OOM, "the host ran out of memory and Ray ended the worker")
     if not isinstance(error, RayActorError):  # an event that could not be pickled, a lost object
         return Died(Status.CRASH, f"{type(error).__name__}: {text[:300]}")
+    if isinstance(error, ActorUnavailableError):
+        return Died(Status.CRASH, f"the connection to the worker broke: {words or 'its process or its node is gone'}")
     if "node" in text and "died" in text and "worker process has died" not in text:
-        return Died(Status.CRASH, "the worker's node is gone")
+        return Died(Status.CRASH, NODE_GONE)
     return Died(Status.CRASH, f"the worker process died: {words or 'no last words: killed, or left by os._exit'}")
 
 
@@ -216,15 +191,6 @@ def last_words(pid: int | None) -> str | None:
         if crash:
             return crash[1] + (f" in {frame[3]} ({Path(frame[1]).name}:{frame[2]})" if frame else "")
     return None
-
-
-def _keep_deaths_off_the_screen() -> None:
-    """Ray prints a paragraph for every worker that dies, whatever its log settings; our records say it better."""
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _runtime_env(env: RuntimeEnv | None, threads: int) -> dict[str, Any]:

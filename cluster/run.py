@@ -59,6 +59,7 @@ def run_sweep(
     observer = observer or Observer()
     with folder.locked():
         cells = expand(sweep, pool.device)
+        pool.check(dict.fromkeys(cell.load for cell in cells))
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
         plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes)
         observer.planned(plan, pool.describe())
@@ -110,10 +111,13 @@ def _record_misfits(folder: RunFolder, plan: Plan, pool: Pool, observer: Observe
 
 @contextmanager
 def open_pool(
-    kind: str, device: str, gpus_per_group: int = 1, address: str | None = None, num_gpus: int | None = None
+    kind: str, device: str, address: str | None = None, num_gpus: int | None = None, wait_s: float = 0.0
 ) -> Iterator[Pool]:
-    """`ray` (local, or the cluster at `address`) or `inline`; closed again whatever happens."""
-    pool = _inline(device) if kind == "inline" else _ray(device, gpus_per_group, address, num_gpus)
+    """`ray` (local, or the cluster at `address`) or `inline`; closed again whatever happens.
+
+    `wait_s`: how long to wait for GPUs that an autoscaler has yet to start.
+    """
+    pool = _inline(device) if kind == "inline" else _ray(device, address, num_gpus, wait_s)
     try:
         yield pool
     finally:
@@ -128,8 +132,9 @@ def _inline(device: str) -> Pool:
     return InlinePool(resolved, device_memory_bytes(resolved))
 
 
-def _ray(device: str, gpus_per_group: int, address: str | None, num_gpus: int | None) -> Pool:
-    from cluster.ray_pool import RayPool, connect
+def _ray(device: str, address: str | None, num_gpus: int | None, wait_s: float) -> Pool:
+    from cluster.ray_cluster import connect
+    from cluster.ray_pool import RayPool
 
     started_here = connect(address or os.environ.get("RAY_ADDRESS"), num_gpus)
-    return RayPool(started_here, device, gpus_per_group)
+    return RayPool(started_here, device, wait_s)

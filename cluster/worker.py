@@ -21,7 +21,10 @@ class Worker:
         faulthandler.enable(file=2)
 
     def run(self, request: GroupRequest) -> Iterator[Event]:
-        from jobs.group import run_group  # here, so that the driver's process never imports the measuring side
+        from jobs.numa import pin_to_gpu_node  # here, so that the driver's process never imports the measuring side
+
+        pin_to_gpu_node()  # before torch starts threads
+        from jobs.group import run_group
 
         yield from run_group(request)
 

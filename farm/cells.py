@@ -14,13 +14,18 @@ AGREEMENT_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What an actor loads once: the identity of a load group."""
+    """What an actor loads once: the identity of a load group.
+
+    `gpus` of one node that the model is spread over, `gpu_type` (`H100`) where only such ones will do.
+    """
 
     model: ModelRef
     quantization: str
     engine: str
     device: str
     trust_remote_code: bool = False
+    gpus: int = 1
+    gpu_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]),
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
 RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
+WAIT = click.option(
+    "--wait-for-gpus",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Ask the cluster's autoscaler for the GPUs that are missing, and wait for them.",
+)
 STOP_AFTER = click.option(
     "--stop-after", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End then; resume goes on."
 )
@@ -46,6 +54,7 @@ def cli() -> None:
 @ADDRESS
 @DEVICE
 @RETRY
+@WAIT
 @STOP_AFTER
 @NO_IMAGES
 @SHOW
@@ -65,6 +74,7 @@ def run(sweep_path: Path, out: str | None, device: str | None, **how: Any) -> in
 @POOL
 @ADDRESS
 @RETRY
+@WAIT
 @STOP_AFTER
 @NO_IMAGES
 @SHOW
@@ -87,6 +97,7 @@ def _run(
     stop_after: float | None,
     no_images: bool,
     num_gpus: int | None,
+    wait_s: float,
     show: bool,
 ) -> int:
     from cluster.run import open_pool, run_sweep
@@ -98,7 +109,7 @@ def _run(
     with (
         _resumable(folder.name),
         TerminalProgress() as progress,
-        open_pool(pool_kind, device, sweep.gpus_per_group, address, num_gpus) as pool,
+        open_pool(pool_kind, device, address, num_gpus, wait_s) as pool,
     ):
         summary = run_sweep(sweep, folder, pool, again, progress, show, stop_after)
     _report(folder, images=not no_images)
@@ -122,7 +133,7 @@ def prepare(sweep_path: Path, pool_kind: str, address: str | None, device: str |
     sweep = load_sweep(sweep_path)
     with (
         TerminalProgress() as progress,
-        open_pool(pool_kind, device or sweep.device, sweep.gpus_per_group, address) as pool,
+        open_pool(pool_kind, device or sweep.device, address) as pool,
     ):
         problems = prepare_cells(pool, expand(sweep, pool.device), progress)
     return 1 if problems else 0

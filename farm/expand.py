@@ -21,6 +21,7 @@ from farm.sweep import AXES, Quality, Sweep, _AxisValues
 
 DEMO_TEXT = "demo_text.txt"
 GROUP_SIZES = tuple(int(size) for size in catalog.GROUP_SIZE.choices)
+SPREADING_ENGINES = ("eager", "fake")
 Point = dict[str, str | int]
 
 
@@ -71,6 +72,8 @@ def _speed_cell(sweep: Sweep, point: Point, device: str) -> Cell:
         engine=str(point["engine"]),
         device=device,
         trust_remote_code=point["model"] in sweep.trust_remote_code,
+        gpus=sweep.gpus_per_model.get(str(point["model"]), sweep.gpus_per_group) if device == "cuda" else 1,
+        gpu_type=sweep.gpu_type if device == "cuda" else None,
     )
     task = SpeedTask(
         cache_mode=str(point["cache_mode"]),
@@ -86,6 +89,7 @@ def _speed_cell(sweep: Sweep, point: Point, device: str) -> Cell:
         prompts=PromptSet(sweep.prompts.kinds, sweep.prompts.languages, sweep.prompts.per_length),
     )
     _check_engine(load)
+    _check_spread(load)
     _check_group_size(load)
     _check_length(model, task)
     return Cell(load, task)
@@ -96,6 +100,16 @@ def _check_engine(load: Load) -> None:
         raise SweepError(
             f"model {str(load.model)!r} cannot run on engine {load.engine!r}: engine 'fake' goes with fake: models, "
             "and only with them; change one of the two, or exclude the pair"
+        )
+
+
+def _check_spread(load: Load) -> None:
+    """`device_map="auto"` spreads a checkpoint under the plain engine; graphs and made-up weights have one GPU."""
+    if load.gpus > 1 and (load.engine not in SPREADING_ENGINES or load.model.source == "random"):
+        what = f"engine {load.engine!r}" if load.engine not in SPREADING_ENGINES else f"{load.model}"
+        raise SweepError(
+            f"gpus_per_group, gpus_per_model: {what} runs on one GPU, not on {load.gpus}; spread true weights with "
+            "engine 'eager', or set it to 1"
         )
 
 

@@ -8,7 +8,6 @@ run only when even weights plus KV cache alone exceed the device (a lower bound,
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from farm.architectures import Architecture
 from farm.catalog import CACHES
@@ -35,7 +34,7 @@ class LoadGroup:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`todo` in the order to start (longest first); `kept` have a final record; `misfits` are predicted OOMs."""
+    """`todo` in the order to start (widest, then longest); `kept` have a final record; `misfits` are predicted OOMs."""
 
     todo: tuple[LoadGroup, ...]
     kept: tuple[Record, ...]
@@ -63,7 +62,12 @@ def make_plan(
             open_cells.append(cell)
     misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
     todo = group_by_load(cell for cell in open_cells if cell not in misfits)
-    return Plan(tuple(sorted(todo, key=attrgetter("seconds"), reverse=True)), tuple(kept), misfits)
+    return Plan(tuple(sorted(todo, key=_width_and_seconds, reverse=True)), tuple(kept), misfits)
+
+
+def _width_and_seconds(group: LoadGroup) -> tuple[int, float]:
+    """Wide groups first: a hole of four GPUs is there at the start and seldom later."""
+    return group.load.gpus, group.seconds
 
 
 def latest_by_key(records: Iterable[Record]) -> dict[str, Record]:
@@ -106,7 +110,18 @@ def _kv_bytes(cell: Cell, architecture: Architecture, model_bits: int) -> float:
     return architecture.kv_bytes_per_token(bytes_per_value) * tokens
 
 
+def host_bytes(load: Load) -> int:
+    """What the host needs at most while a GPU's weights pass through it: all of them in 16 bit.
+
+    0 where that is not known (a hub model) or not so (made-up weights are made on the GPU).
+    """
+    architecture = architecture_of(load.model)
+    if load.device == "cpu" or not load.model.has_true_weights or architecture is None:
+        return 0
+    return int(architecture.weight_bytes(16, 16))
+
+
 def fits(cell: Cell, device_memory_bytes: int | None) -> bool:
     """True unless the prediction, a lower bound, exceeds the device's memory."""
     needed = predicted_bytes(cell)
-    return needed is None or device_memory_bytes is None or needed <= device_memory_bytes
+    return needed is None or device_memory_bytes is None or needed <= device_memory_bytes * cell.load.gpus

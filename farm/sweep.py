@@ -171,6 +171,8 @@ class Sweep(_Strict):
     quality: Annotated[tuple[Quality, ...], BeforeValidator(_listed)] = ()
     device: Device = "auto"
     gpus_per_group: int = Field(1, ge=1, le=64)
+    gpus_per_model: dict[ModelName, Annotated[int, Field(ge=1, le=64)]] = {}
+    gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,63}$")
     interleave: int = Field(4, ge=1, le=64)
     limits: Limits = Limits()
     runtime_env: dict[Quantization, RuntimeEnv] = {}
@@ -186,6 +188,13 @@ class Sweep(_Strict):
                 f"batch_sizes: a batch of {max(self.batch_sizes)} needs as many different prompts, but "
                 f"prompts.per_length is {self.prompts.per_length}; raise it or lower the batch size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _spreads_what_it_has(self) -> "Sweep":
+        for name in self.gpus_per_model:
+            if name not in self.models:
+                raise ValueError(unknown("model", name, self.models, "gpus_per_model"))
         return self
 
     def runtime_env_of(self, quantization: str) -> RuntimeEnv | None:

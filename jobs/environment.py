@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import farm
 from farm.records import Environment
+from jobs.numa import pinned_node
 
 PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "ray")
 _SOURCES = ("farm", "jobs", "cluster")
@@ -58,6 +59,8 @@ def _worker() -> dict[str, str]:
     """What about this process could slow the host side of a measurement, or send it to another device."""
     facts = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS") if name in os.environ}
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    node = _or_none(pinned_node)
+    facts |= {"numa_node": node} if node else {}
     return facts | {"pid": str(os.getpid()), "niceness": str(os.nice(0)), "cpus_allowed": str(cpus)}
 
 

@@ -8,23 +8,19 @@ within `VALID_S - RENEW_S`. A driver that could not renew in time and was replac
         lease.check()
 """
 
-import json
-import os
-import platform
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from farm.errors import StoreError
+from farm.storage.holder import FILE, NOBODY, Holder, holder_in, this_process
 
 VALID_S = 120.0
 RENEW_S = 30.0
-FILE = "lock.json"
 
 
 class LockStore(Protocol):
@@ -41,22 +37,6 @@ class LockStore(Protocol):
 def new_session() -> str:
     """A name for this driver that sorts by its start: `20260131T120000-9f3a1c`."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lease, and when it last said so (Unix time)."""
-
-    session: str
-    host: str
-    pid: int
-    renewed_s: float
-
-    def __str__(self) -> str:
-        return f"pid {self.pid} on {self.host}"
-
-
-NOBODY = Holder("", "an unknown host", 0, 0.0)
 
 
 class Lease:
@@ -116,9 +96,9 @@ class Lease:
     def _holder(self) -> Holder:
         """NOBODY when the object is gone or unreadable."""
         try:
-            return Holder(**json.loads(self.store.read(FILE)))
-        except (FileNotFoundError, ValueError, TypeError):
+            return holder_in(self.store.read(FILE))
+        except FileNotFoundError:
             return NOBODY
 
     def _mine(self) -> bytes:
-        return json.dumps(asdict(Holder(self.session, platform.node(), os.getpid(), self.clock()))).encode()
+        return this_process(self.session, self.clock()).to_json()

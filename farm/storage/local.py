@@ -4,6 +4,7 @@ LocalFolder(Path("/runs/demo")).keep("records/ab/1.json", b"{}")
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from farm.errors import StoreError
+from farm.storage.holder import FILE, holder_in, this_process
 from farm.storage.protocol import confined
 
 
@@ -36,9 +38,7 @@ class LocalFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_atomically(target, data)
         except OSError as error:
-            raise StoreError(
-                f"{target}: cannot be written ({error.strerror}); free space, then `farm resume`"
-            ) from None
+            raise _unwritable(target, error) from None
 
     keep = replace  # the attempt number is new, so there is nothing that a rename could replace
 
@@ -47,8 +47,12 @@ class LocalFolder:
 
     def log(self, line: str) -> None:
         """One write call a line: readers never see half of it."""
-        with self._at("events.jsonl").open("a", encoding="utf-8") as log:
-            log.write(line)
+        file = self._at("events.jsonl")
+        try:
+            with file.open("a", encoding="utf-8") as log:
+                log.write(line)
+        except OSError as error:
+            raise _unwritable(file, error) from None
 
     def logged(self) -> str:
         try:
@@ -58,18 +62,28 @@ class LocalFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
+        """The lock is the kernel's; `lock.json` beside it only tells the one who is refused whom to ask."""
         self._make()
         lock = FileLock(self._at("lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise StoreError(
-                f"{self.name}: another run is writing here; wait for it, or give this one another --out"
+                f"{self.name}: another run is writing here ({self._holder()}); wait for it, or give this one another "
+                "--out"
             ) from None
         try:
+            self.replace(FILE, this_process("", time.time()).to_json())
             yield
         finally:
+            self._at(FILE).unlink(missing_ok=True)
             lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return str(holder_in(self.read(FILE)))
+        except FileNotFoundError:  # it has the lock and is about to say so
+            return "it has just started"
 
     def _make(self) -> None:
         try:
@@ -83,6 +97,10 @@ class LocalFolder:
 
     def _at(self, file: str) -> Path:
         return self.path / confined(file)
+
+
+def _unwritable(file: Path, error: OSError) -> StoreError:
+    return StoreError(f"{file}: cannot be written ({error.strerror}); free space, then `farm resume`")
 
 
 def _write_atomically(file: Path, data: bytes) -> None:

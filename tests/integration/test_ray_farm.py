@@ -45,7 +45,7 @@ def test_two_groups_at_once_each_with_its_own_gpu_in_a_fresh_process(pool, tmp_p
 
 
 def test_every_fault_is_a_typed_row_and_the_sweep_goes_on(pool, tmp_path: Path) -> None:
-    faults = ["raise", "unpicklable", "oom", "segfault", "exit?attempts=1", "kill", "hang"]
+    faults = ["raise", "unpicklable", "oom", "host-oom", "segfault", "exit?attempts=1", "kill", "hang"]
     models = ["fake:steady", *(f"fake:{fault}{'&' if '?' in fault else '?'}context=16" for fault in faults)]
     summary, records = run(pool, tmp_path, models, contexts=[16, 32], cache_modes=["on"], limits={"cell_timeout_s": 3})
     assert summary.exit_code == 1
@@ -55,6 +55,7 @@ def test_every_fault_is_a_typed_row_and_the_sweep_goes_on(pool, tmp_path: Path) 
         "raise": ["error", "ok"],
         "unpicklable": ["error", "ok"],
         "oom": ["oom", "ok"],
+        "host-oom": ["host_oom", "ok"],
         "segfault": ["crash", "ok"],
         "exit": ["ok", "ok"],
         "kill": ["crash", "ok"],
@@ -64,7 +65,14 @@ def test_every_fault_is_a_typed_row_and_the_sweep_goes_on(pool, tmp_path: Path) 
     assert "Segmentation fault in " in messages["segfault"]
     assert "no last words" in messages["kill"]
     again = make_plan([r.cell for r in records], RunFolder(tmp_path).read())
-    assert {g.load.model.name.split("?")[0] for g in again.todo} == {"raise", "unpicklable", "segfault", "kill", "hang"}
+    assert {g.load.model.name.split("?")[0] for g in again.todo} == {
+        "raise",
+        "unpicklable",
+        "host-oom",
+        "segfault",
+        "kill",
+        "hang",
+    }
 
 
 def test_kill_nine_of_the_driver_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:

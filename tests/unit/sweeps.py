@@ -21,8 +21,8 @@ def sweep(**changes: object) -> Sweep:
     return Sweep.model_validate(data | changes)
 
 
-def cells(**changes: object) -> tuple[Cell, ...]:
-    return expand(sweep(**changes), "cpu")
+def cells(device: str = "cpu", /, **changes: object) -> tuple[Cell, ...]:
+    return expand(sweep(**changes), device)
 
 
 def parse(text: str) -> Sweep:

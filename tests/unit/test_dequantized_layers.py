@@ -1,4 +1,4 @@
-"""Each package's de-quantized weights are those that its own layer multiplies with: what the gate's layer check rests on."""
+"""Each package's de-quantized weights are those its own layer multiplies with: what the gate's layer check rests on."""
 
 import logging
 

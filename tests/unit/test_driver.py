@@ -7,11 +7,12 @@ import pytest
 
 from cluster.driver import Driver
 from cluster.pool import JobId
-from farm.cells import Cell
+from farm.cells import Cell, Load
+from farm.errors import StoreError
 from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running
 from farm.keys import cell_key
 from farm.plan import group_by_load, make_plan
-from farm.records import Status
+from farm.records import Record, Status
 from farm.store import Manifest, RunFolder
 from tests.unit.records import record
 from tests.unit.sweeps import cells, sweep
@@ -31,6 +32,9 @@ class ScriptedPool:
         self.killed: list[JobId] = []
         self.most_at_once = 0
         self._live: dict[JobId, Iterator[Event | str]] = {}
+
+    def has_room(self, load: Load) -> bool:
+        return len(self._live) < self.capacity
 
     def script(self, request: GroupRequest) -> list[Event | str]:
         raise NotImplementedError
@@ -185,6 +189,48 @@ def test_turns_of_one_cell_add_up_to_its_limit(folder: RunFolder) -> None:
 def test_a_load_that_never_ends(folder: RunFolder) -> None:
     drive(folder, lambda request: [Loading(1, "h")], load_timeout_s=20)
     assert statuses(folder) == ["timeout"] * 4
+
+
+def test_waiting_for_a_worker_is_no_loading(folder: RunFolder) -> None:
+    """On a shared cluster a group may wait an hour for its GPU; its own clocks start with its process."""
+
+    def script(request: GroupRequest) -> list[Event | str]:
+        return [*[TICK] * 15, Loading(1, "h"), *[TICK] * 15, *whole(request)[1:]]
+
+    drive(folder, script, load_timeout_s=20, group_timeout_s=25)
+    assert statuses(folder) == ["ok"] * 4
+
+
+def test_a_group_that_has_to_wait_does_not_hold_up_those_behind_it(folder: RunFolder) -> None:
+    found = cells(quantizations=["fp16", "int8"])
+    folder.pin(Manifest(sweep(), "cpu", tuple(cell_key(c) for c in found)))
+    clock = Clock()
+    pool = ScriptedPool(clock)
+    pool.script = whole  # type: ignore[method-assign]
+    pool.has_room = lambda load: bool(pool.requests) or load.quantization == "int8"  # type: ignore[method-assign]
+    Driver(folder, pool, sweep(), clock=clock).run(group_by_load(found))
+    assert [request.load.quantization for request in pool.requests] == ["int8", "fp16"]
+
+
+def test_a_full_disk_ends_the_run_and_leaves_no_worker(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    pool = ScriptedPool(clock, capacity=2)
+    pool.script = whole  # type: ignore[method-assign]
+    found = cells(quantizations=["fp16", "int8"])
+
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(type(folder.storage), "log", lambda *_: None)
+
+    def keep_two(folder: RunFolder, one: Record) -> None:
+        monkeypatch.setattr(type(folder.storage), "log", full)
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(RunFolder, "write", keep_two)
+    with pytest.raises(StoreError, match="no space left"):
+        Driver(folder, pool, sweep(), clock=clock).run(group_by_load(found))
+    assert set(pool.killed) == {JobId(1), JobId(2)}
 
 
 def test_a_group_over_its_limit_gives_a_row_to_every_cell_it_owes(folder: RunFolder) -> None:

@@ -27,6 +27,28 @@ def test_the_product_of_the_axes_grouped_by_load() -> None:
     assert loads == ["fp16"] * 8 + ["int8"] * 8
 
 
+def test_gpus_are_part_of_what_is_measured_and_the_cpu_has_none() -> None:
+    wide = {"gpus_per_group": 2, "gpus_per_model": {"fake:slow": 4}, "models": ["fake:steady", "fake:slow"]}
+    on_gpu = {cell.load.model.name: cell.load for cell in cells("cuda", gpu_type="H100", **wide)}
+    assert {name: load.gpus for name, load in on_gpu.items()} == {"steady": 2, "slow": 4}
+    assert {load.gpu_type for load in on_gpu.values()} == {"H100"}
+    assert {(cell.load.gpus, cell.load.gpu_type) for cell in cells(gpu_type="H100", **wide)} == {(1, None)}
+    assert cell_key(cells("cuda", **wide)[0]) != cell_key(cells("cuda")[0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"models": ["random:llama-3-8b"], "engines": ["eager"]}, REAL | {"engines": ["turbo"]}]
+)
+def test_what_runs_on_one_gpu_is_not_spread(wrong: dict[str, object]) -> None:
+    with pytest.raises(SweepError, match="runs on one GPU, not on 2"):
+        cells("cuda", gpus_per_group=2, contexts=[128], **wrong)
+
+
+def test_gpus_of_a_model_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r"gpus_per_model: unknown model 'fake:slow'; valid: fake:steady"):
+        sweep(gpus_per_model={"fake:slow": 2})
+
+
 def test_exclude_drops_what_matches_every_axis_named() -> None:
     found = cells(contexts=[16, 32], exclude=[{"cache_mode": "off", "context": 32}])
     assert _axes(found) == [("on", 16, 1), ("off", 16, 1), ("on", 32, 1)]

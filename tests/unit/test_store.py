@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import platform
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +116,8 @@ def test_a_second_driver_is_refused_and_a_dead_one_holds_nothing(tmp_path: Path)
     holder = context.Process(target=_hold, args=(tmp_path, ready))
     holder.start()
     assert ready.wait(60)
-    with pytest.raises(StoreError, match="another run is writing here"), RunFolder(tmp_path).locked():
+    whom = rf"another run is writing here \(pid {holder.pid} on {platform.node()}\)"
+    with pytest.raises(StoreError, match=whom), RunFolder(tmp_path).locked():
         pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
