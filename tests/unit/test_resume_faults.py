@@ -1,4 +1,4 @@
-"""What lies in the run folder is not what the last run left there: damaged records, an edited sweep. Whole runs, inline."""
+"""What lies in the run folder is not what the last run left: damaged records, an edited sweep. Whole runs, inline."""
 
 from pathlib import Path
 
