@@ -193,6 +193,23 @@ def _report(folder: Any, images: bool, lang: str = "en", into: Path | None = Non
 
 
 @cli.command()
+@RUN_DIR
+@click.option(
+    "--into", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="DIR", help="The project."
+)
+@NO_IMAGES
+def publish(run_dir: str, into: Path, no_images: bool) -> int:
+    """Put a run's results, figures and pages where this project keeps its own: benchmarks/, figures/, README ..."""
+    from farm.present.publish import publish as publish_run
+    from farm.store import RunFolder
+
+    outputs = publish_run(RunFolder(run_dir), into.absolute(), images=not no_images)
+    for line in (*(f"warning: {warning}" for warning in outputs.warnings), *map(str, outputs.files)):
+        click.echo(line)
+    return 0
+
+
+@cli.command()
 def doctor() -> int:
     """What this machine can run: one line each; exit code 1 when the core cannot work."""
     from farm.doctor import checkup

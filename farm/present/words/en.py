@@ -131,4 +131,20 @@ TEXTS = {
     "measured copy bandwidth and matrix rate (roofline model).",
     "method_front": "The front: rows that no other row beats in speed, memory and (where all have it) "
     "perplexity at once.",
+    # Expected beside measured
+    "expected_fp16": "FP16: 40–50 tokens/s",
+    "expected_int8": "INT8: 75–90 tokens/s",
+    "expected_4bit": "4-bit: 110–130 tokens/s",
+    "expected_no_cache": "without KV cache: below 5 tokens/s",
+    "expected_ppl": "perplexity: at most 5 % worse",
+    "expected_compile": "`torch.compile`: +15 %",
+    "below": "below",
+    "within": "as expected",
+    "above": "above",
+    "why_suspect": "**not valid by its own verdict ({verdict})**",
+    "why_recompute": "each token is a forward over all {context} and more tokens again",
+    "why_host": "the host takes {share} % of a token's time to hand out its work, so bits do not matter",
+    "why_bytes": "reads at {mbu} % of the measured bandwidth; at 100 % it would be {limit} tokens/s",
+    "why_unknown": "the device's limits were not measured",
+    "why_agreement": "KL {kl} nats a token, same first choice in {top1} %",
 }

@@ -133,4 +133,20 @@ TEXTS = {
     "banda y el ritmo de producto de matrices medidos en el dispositivo (modelo roofline).",
     "method_front": "El frente: filas que ninguna otra supera a la vez en velocidad, memoria y (si todas la tienen) "
     "perplejidad.",
+    # Lo esperado junto a lo medido
+    "expected_fp16": "FP16: 40–50 tokens/s",
+    "expected_int8": "INT8: 75–90 tokens/s",
+    "expected_4bit": "4 bits: 110–130 tokens/s",
+    "expected_no_cache": "sin caché KV: menos de 5 tokens/s",
+    "expected_ppl": "perplejidad: como mucho un 5 % peor",
+    "expected_compile": "`torch.compile`: +15 %",
+    "below": "por debajo",
+    "within": "como se esperaba",
+    "above": "por encima",
+    "why_suspect": "**no válida según su propio veredicto ({verdict})**",
+    "why_recompute": "cada token vuelve a pasar por los {context} tokens y los que siguen",
+    "why_host": "el anfitrión tarda el {share} % del tiempo de un token en repartir el trabajo: los bits no importan",
+    "why_bytes": "lee al {mbu} % del ancho de banda medido; al 100 % serían {limit} tokens/s",
+    "why_unknown": "no se midieron los límites del dispositivo",
+    "why_agreement": "KL {kl} nats por token, la misma primera opción en el {top1} %",
 }

@@ -1,0 +1,51 @@
+"""`farm publish`: a run becomes what the repository shows, all of it from its records, so that a test can compare.
+
+benchmarks/records.tar.gz    the records themselves; results.csv, cells.csv, report.html and three figures beside it
+figures/, metrics/           as `farm report` writes them
+docs/results*.md, README*    the pages, and the block between the README's marks
+
+publish(RunFolder("runs/published"), Path("."))
+"""
+
+import tempfile
+from pathlib import Path
+
+from farm.present.atomic import write_atomically
+from farm.present.figures.gantt_bars import parse_events
+from farm.present.markdown import replace_block
+from farm.present.report import Outputs, write_outputs
+from farm.present.results_page import Subject, readme_block, results_page
+from farm.reduce import cell_rows, final_records
+from farm.storage.archive import pack
+from farm.store import RunFolder
+
+ARCHIVE = "benchmarks/records.tar.gz"
+MARK = "run"
+PAGES = {"docs/results.md": "en", "docs/results.es.md": "es"}
+READMES = {"README.md": "en", "README.es.md": "es"}
+_ELSEWHERE = {"report.html": "benchmarks/report.html"}  # the top folder holds no page of a run
+
+
+def publish(run: RunFolder, root: Path, images: bool = True) -> Outputs:
+    """Write everything below `root`. Raises FarmError for records of the fake engine and for a README without marks."""
+    subject = subject_of(run)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = write_outputs(subject.records, Path(scratch), images, subject.sweep, subject.events)
+        files = [_moved(file, Path(scratch), root) for file in made.files]
+    files.append(write_atomically(root / ARCHIVE, pack(run.storage)))
+    files += [write_atomically(root / f, results_page(subject, lang).encode()) for f, lang in PAGES.items()]
+    files += [replace_block(root / f, MARK, readme_block(subject, lang)) for f, lang in READMES.items()]
+    return Outputs(tuple(files), made.warnings)
+
+
+def subject_of(run: RunFolder) -> Subject:
+    """The run as the pages want it."""
+    records = run.results()
+    final = tuple(final_records(records).values())
+    events = parse_events(run.storage.logged())
+    return Subject(tuple(cell_rows(records)), final, events, run.manifest().sweep.name)
+
+
+def _moved(file: Path, scratch: Path, root: Path) -> Path:
+    name = file.relative_to(scratch).as_posix()
+    return write_atomically(root / _ELSEWHERE.get(name, name), file.read_bytes())

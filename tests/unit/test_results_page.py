@@ -1,0 +1,126 @@
+"""docs/results.md and the README's block: every figure is a row's, both languages say the same, tables stay whole."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from farm.errors import FarmError
+from farm.keys import cell_key
+from farm.present.figures.gantt_bars import parse_events
+from farm.present.markdown import block_of, replace_block, table
+from farm.present.publish import ARCHIVE, MARK, PAGES, READMES, publish
+from farm.present.results_page import Subject, readme_block, results_page
+from farm.records import Status
+from farm.reduce import cell_rows, final_records
+from farm.store import Manifest, RunFolder
+from tests.unit import record_builder as build
+from tests.unit import rich_records as rich
+from tests.unit.sweeps import sweep
+
+RICH = rich.rich_sweep()
+LANGUAGES = ("en", "es")
+
+
+def subject(records=RICH) -> Subject:
+    final = tuple(final_records(records).values())
+    return Subject(tuple(cell_rows(records)), final, parse_events(rich.event_log(records)), "rich")
+
+
+def numbers(text: str) -> list[str]:
+    """Every figure of a page, thousands written as one."""
+    return re.findall(r"\d+(?:\.\d+)?", re.sub(r"(?<=\d)[,\u202f](?=\d{3})", "", text))
+
+
+def table_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_bar_or_a_line_break_does_not_end_a_cell() -> None:
+    assert table(["a", "b"], [["x|y", "one\ntwo"]]).splitlines()[-1] == r"| x\|y | one two |"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_shows_the_rows(language: str) -> None:
+    page = results_page(subject(), language)
+    fp16 = next(row for row in cell_rows(RICH) if row.context_tokens == 2048 and row.cache_mode == "on")
+    assert fp16.decode_tok_s is not None
+    assert f"{fp16.decode_tok_s.median:.1f} [{fp16.decode_tok_s.ci_low:.1f}, {fp16.decode_tok_s.ci_high:.1f}]" in page
+    assert "+6.08 %" in page and "CUDA out of memory" in page and "56" in page
+    assert page.count("\n### ") == 3
+    assert "13.5" in page  # minutes of all load groups in the log
+
+
+def test_both_languages_have_the_same_figures_in_their_tables() -> None:
+    for make in (results_page, readme_block):
+        english, spanish = (make(subject(), language) for language in LANGUAGES)
+        assert numbers("\n".join(table_lines(english))) == numbers("\n".join(table_lines(spanish)))
+        assert len(table_lines(english)) > 10
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_run_without_quality_and_without_failures_says_so(language: str) -> None:
+    records = [item for item in build.sweep(build.RANDOM) if item.status is Status.OK]
+    page = results_page(subject(records), language)
+    assert ("measured no perplexity" if language == "en" else "no midió la perplejidad") in page
+    assert ("Every cell gave one" if language == "en" else "Todas las celdas dieron una") in page
+    assert "| PPL |" not in readme_block(subject(records), language)
+
+
+def test_a_block_is_replaced_and_the_rest_kept(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("above\n<!-- run:begin -->\nold\n<!-- run:end -->\nbelow\n")
+    replace_block(file, "run", "new\n")
+    assert file.read_text() == "above\n<!-- run:begin -->\nnew\n<!-- run:end -->\nbelow\n"
+    assert block_of(file.read_text(), "run") == "new"
+
+
+def test_a_file_without_marks_is_left_alone_with_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("<!-- run:begin --> no end")
+    with pytest.raises(FarmError, match="put them where the block belongs"):
+        replace_block(file, "run", "new")
+    assert file.read_text() == "<!-- run:begin --> no end"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in READMES:
+        (tmp_path / name).write_text(f"<!-- {MARK}:begin -->\n<!-- {MARK}:end -->\n")
+    return tmp_path
+
+
+def stored(folder: Path, records) -> RunFolder:
+    run = RunFolder(folder)
+    with run.locked():
+        run.pin(Manifest(sweep(name="rich"), "cuda", tuple(cell_key(r.cell) for r in records)))
+        for item in records:
+            run.write(item)
+    return run
+
+
+def test_publishing_twice_also_from_its_own_archive_gives_the_same_bytes(root: Path) -> None:
+    def contents() -> dict[str, bytes]:
+        return {
+            str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file() and "run" not in f.parts
+        }
+
+    publish(stored(root / "run", RICH), root, images=False)
+    first = contents()
+    assert {ARCHIVE, *PAGES, *READMES, "benchmarks/report.html", "metrics/final_report.json"} <= set(first)
+    assert "report.html" not in first
+    publish(RunFolder(root / ARCHIVE), root, images=False)
+    assert contents() == first
+    assert block_of(first["README.md"].decode(), MARK) == readme_block(_without_log(), "en").strip()
+
+
+def _without_log() -> Subject:
+    made = subject()
+    return Subject(made.rows, made.records, (), made.sweep)
+
+
+def test_invented_times_are_never_published(root: Path) -> None:
+    fake = build.speed(build.speed_cell(build.load(engine="fake")))
+    with pytest.raises(FarmError, match="fake engine"):
+        publish(stored(root / "run", [fake]), root, images=False)
+    assert not (root / "benchmarks").exists()
