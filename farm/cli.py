@@ -5,7 +5,6 @@ Exit codes: 0 all well, 1 the sweep ran and some cell is not ok, 2 bad input (on
 
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -246,11 +245,10 @@ class _resumable:
             raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {self.place}") from None
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: list[str] | None = None, command: click.Command = cli) -> None:
     """Entry point: a FarmError is one line on stderr and its exit code; anything else is a bug with a traceback."""
-    command: Callable[..., Any] = cli.main
     try:
-        sys.exit(command(args, standalone_mode=False) or 0)
+        sys.exit(command.main(args, standalone_mode=False) or 0)
     except FarmError as error:
         click.echo(f"farm: {error}", err=True)
         sys.exit(error.exit_code)
