@@ -5,7 +5,7 @@ VENV := .venv
 FARM := $(VENV)/bin/farm
 RUN ?= runs/demo
 
-.PHONY: help setup demo test test-gpu lint types report clean
+.PHONY: help setup demo test test-gpu lint types report dashboard clean
 
 help:
 	@echo "make demo      a real language model through the whole farm, in minutes (GPU if there is one)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-gpu  those that need a CUDA device"
 	@echo "make lint      ruff and mypy"
 	@echo "make report    tables and figures again from $(RUN), nothing measured (RUN=folder)"
+	@echo "make dashboard watch runs live and try configurations, in the browser"
 	@echo "make clean     remove the virtual environment and caches; runs stay"
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt pyproject.toml
@@ -40,6 +41,9 @@ lint: setup
 
 report: setup
 	$(FARM) report $(RUN)
+
+dashboard: setup
+	$(FARM) dashboard $(dir $(RUN))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,8 +6,8 @@
 (`events`); without them they say so.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
@@ -46,30 +46,43 @@ def all_drawings(
     language: str = DEFAULT,
 ) -> tuple[Drawing, ...]:
     """All figures, also those with nothing to draw: they say why."""
-    drawn = _of_rows(rows) + _of_records(rows, records, events)
-    return tuple(replace(drawing, figure=translated(drawing.figure, language)) for drawing in drawn)
+    return tuple(one_drawing(name, rows, records, events, language) for name in FOLDERS)
 
 
-def _of_rows(rows: Sequence[CellRow]) -> tuple[Drawing, ...]:
-    return (
-        Drawing("benchmarks", "summary_table", summary_table(rows)),
-        Drawing("benchmarks", "latency_vs_context", latency_vs_context(rows)),
-        Drawing("benchmarks", "memory_footprint", memory_footprint(rows)),
-        Drawing("figures", "prefill_vs_decode", prefill_vs_decode(rows)),
-        Drawing("figures", "tokens_s_vs_length", tokens_s_vs_length(rows)),
-        Drawing("figures", "ppl_degradation", ppl_degradation(rows)),
-        Drawing("figures", "kv_cache_gain", cache_gain(rows)),
-        Drawing("figures", "pareto", pareto(rows)),
-        Drawing("figures", "engines", engines_vs_length(rows)),
-        Drawing("figures", "energy_per_token", energy_per_token(rows)),
-    )
+def one_drawing(
+    name: str,
+    rows: Sequence[CellRow],
+    records: Sequence[Record] = (),
+    events: Sequence[LoggedEvent] = (),
+    language: str = DEFAULT,
+) -> Drawing:
+    """The figure of that name, one of `FOLDERS`."""
+    figure = _OF_ROWS[name](rows) if name in _OF_ROWS else _of_records(name, rows, records, events)
+    return Drawing(FOLDERS[name], name, translated(figure, language))
+
+
+_OF_ROWS: dict[str, Callable[[Sequence[CellRow]], go.Figure]] = {
+    "summary_table": summary_table,
+    "latency_vs_context": latency_vs_context,
+    "memory_footprint": memory_footprint,
+    "prefill_vs_decode": prefill_vs_decode,
+    "tokens_s_vs_length": tokens_s_vs_length,
+    "ppl_degradation": ppl_degradation,
+    "kv_cache_gain": cache_gain,
+    "pareto": pareto,
+    "engines": engines_vs_length,
+    "energy_per_token": energy_per_token,
+}
+# Every figure in the order of the report, and the folder of its files.
+FOLDERS = {
+    name: "benchmarks" if name in ("summary_table", "latency_vs_context", "memory_footprint") else "figures"
+    for name in (*_OF_ROWS, "roofline", "predicted_memory", "sweep_gantt")
+}
 
 
 def _of_records(
-    rows: Sequence[CellRow], records: Sequence[Record], events: Sequence[LoggedEvent]
-) -> tuple[Drawing, ...]:
-    return (
-        Drawing("figures", "roofline", roofline(rows, records)),
-        Drawing("figures", "predicted_memory", predicted_memory(rows, records)),
-        Drawing("figures", "sweep_gantt", gantt(events, records)),
-    )
+    name: str, rows: Sequence[CellRow], records: Sequence[Record], events: Sequence[LoggedEvent]
+) -> go.Figure:
+    if name == "sweep_gantt":
+        return gantt(events, records)
+    return {"roofline": roofline, "predicted_memory": predicted_memory}[name](rows, records)

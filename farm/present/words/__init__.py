@@ -10,9 +10,9 @@ in English and a narrow space in Spanish, where a comma would read as a decimal.
 import re
 
 from farm.errors import FarmError, unknown
-from farm.present.words import en, es
+from farm.present.words import dashboard_en, dashboard_es, en, es
 
-LANGUAGES = {"en": en.TEXTS, "es": es.TEXTS}
+LANGUAGES = {"en": en.TEXTS | dashboard_en.TEXTS, "es": es.TEXTS | dashboard_es.TEXTS}
 DEFAULT = "en"
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 NARROW_SPACE = "\u202f"

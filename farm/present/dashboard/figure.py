@@ -1,0 +1,47 @@
+"""One of the report's figures, of the cells that are there so far, fitted to the page's width.
+
+figure_part(reader, "pareto", "en")
+"""
+
+import json
+from typing import Any
+
+from dash import dcc, html
+
+from farm.present.dashboard.parts import Part, aria
+from farm.present.dashboard.reading import RunReader
+from farm.present.dashboard.watch import FIGURES
+from farm.present.figures import one_drawing
+from farm.present.report import read_events
+from farm.present.report_html import picture_of
+from farm.present.report_html_parts import report_rows
+from farm.present.words import say
+
+CONFIG: Any = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+
+
+def figure_part(reader: RunReader, name: object, language: str) -> Part:
+    """The figure with its words beneath; a name that is none gives the first."""
+    snapshot = reader.look()
+    if not snapshot.records:
+        return html.P(say(language, "figures_waiting"), className="hint")
+    chosen = name if name in FIGURES else FIGURES[0]
+    rows = report_rows(reader.rows(snapshot))
+    drawing = one_drawing(str(chosen), rows, list(snapshot.records.values()), read_events(reader.path), language)
+    picture = picture_of(drawing)
+    if not picture.has_data:
+        return html.P(picture.alt, className="hint")
+    graph = dcc.Graph(figure=_plain(picture.json), config=CONFIG, style={"height": f"{picture.height}px"})
+    caption = [html.B(picture.title), html.Span(picture.subtitle)]
+    words = html.Details([html.Summary(say(language, "in_words")), html.P(picture.alt)])
+    classes = "frame wide" if picture.is_wide else "frame"
+    frame = html.Div(graph, className=classes, tabIndex="0", role="group", **aria(label=picture.title))
+    return html.Figure([html.Figcaption(caption), frame, words])
+
+
+def _plain(text: str) -> dict[str, object]:
+    """Without plotly's template, as the report draws it."""
+    figure: dict[str, dict[str, object]] = json.loads(text)
+    axes = {"zeroline": False}
+    figure["layout"] |= {"template": {"layout": {"xaxis": axes, "yaxis": axes}}, "uirevision": "same"}
+    return dict(figure)

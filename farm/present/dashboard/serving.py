@@ -1,0 +1,89 @@
+"""The server: on loopback unless told otherwise, and then only with a token.
+
+serve(make_app(library, "en"), Address("127.0.0.1", 8050, token=None), print)
+"""
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dash import Dash
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from farm.errors import FarmError
+from farm.present.dashboard.guard import Guard, guard
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `token` is None on loopback unless one was asked for."""
+
+    host: str
+    port: int
+    token: str | None
+
+    @property
+    def url(self) -> str:
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+
+def address_of(host: str, port: int, token: str | None) -> Address:
+    """Anything but loopback gets a token, made here if none was given. Raises FarmError for a weak one."""
+    if token is not None and len(token) < 16:
+        raise FarmError("--token: shorter than 16 characters can be guessed; leave it out and one is made")
+    return Address(host, port, token or (None if is_loopback(host) else secrets.token_urlsafe(24)))
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(app: Dash, address: Address, tell: Callable[[Address], None]) -> None:
+    """Answer until interrupted; `tell` gets the address once it is open. Raises FarmError when it cannot be had."""
+    try:
+        server = make_server(address.host, address.port, app.server, threaded=True, request_handler=_Quiet)
+    except (OSError, SystemExit) as error:  # werkzeug leaves the process when the port is taken
+        raise FarmError(
+            f"{address.host}:{address.port} cannot be opened ({_why(error)}); choose another --port"
+        ) from None
+    address = Address(address.host, server.port, address.token)
+    guard(app.server, _rules(address), policy(app))
+    tell(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+
+
+def policy(app: Dash) -> str:
+    """The browser itself refuses any request that would leave this server."""
+    scripts = " ".join(app.csp_hashes())
+    return (
+        f"default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'"
+    )
+
+
+def _rules(address: Address) -> Guard:
+    if not is_loopback(address.host):
+        return Guard(None, address.token)
+    return Guard(tuple(f"{name}:{address.port}" for name in (address.host, *LOOPBACK_NAMES)), address.token)
+
+
+def _why(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or "it is in use"
+
+
+class _Quiet(WSGIRequestHandler):
+    """No line a request: a page asks every second."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...

@@ -1,0 +1,151 @@
+"""Who may talk to the dashboard, and that whatever a page sends is checked before it is used."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from cluster.inline import InlinePool
+from cluster.run import run_sweep
+from farm.errors import FarmError
+from farm.present.dashboard.app import make_app
+from farm.present.dashboard.guard import Guard, guard
+from farm.present.dashboard.library import Library
+from farm.present.dashboard.serving import address_of, policy
+from farm.present.dashboard.view import view_of
+from farm.store import RunFolder
+from tests.unit.sweeps import sweep
+
+TOKEN = "a token of enough characters"
+HERE = "127.0.0.1:8050"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    run_sweep(sweep(), RunFolder(tmp_path / "runs" / "one"), InlinePool("cpu"))
+    return tmp_path / "runs"
+
+
+def client(runs: Path, rules: Guard) -> Client:
+    app = make_app(Library(runs), "en")
+    guard(app.server, rules, policy(app))
+    return Client(app.server)
+
+
+def ask(of: Client, path: str = "/", host: str = HERE, headers: Mapping[str, str] | None = None) -> TestResponse:
+    return of.get(path, base_url=f"http://{host}/", headers=headers)
+
+
+def tick(of: Client, search: object, pathname: object = "/", seen: object = None) -> TestResponse:
+    """The callback that fills the watch page, with values as a page (or a forger) sends them."""
+    outputs = [("watch-head", "children"), ("watch-workers", "children"), ("watch-grid", "children")]
+    outputs += [("watch-failures", "children"), ("seen", "data"), ("version", "data"), ("tick", "interval")]
+    body = {
+        "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
+        "outputs": [{"id": name, "property": prop} for name, prop in outputs],
+        "inputs": [{"id": "tick", "property": "n_intervals", "value": 1}],
+        "state": [
+            {"id": "url", "property": "pathname", "value": pathname},
+            {"id": "url", "property": "search", "value": search},
+            {"id": "seen", "property": "data", "value": seen or {}},
+        ],
+        "changedPropIds": ["tick.n_intervals"],
+    }
+    return of.post("/_dash-update-component", json=body, base_url=f"http://{HERE}/")
+
+
+def test_loopback_answers_to_its_own_name_only(runs: Path) -> None:
+    of = client(runs, Guard((HERE, "localhost:8050"), None))
+    assert ask(of).status_code == 200
+    assert ask(of, host="localhost:8050").status_code == 200
+    rebound = ask(of, host="evil.example:8050")
+    assert rebound.status_code == 403
+    assert rebound.text.count("\n") == 1
+
+
+def test_another_page_cannot_post(runs: Path) -> None:
+    of = client(runs, Guard((HERE,), None))
+    assert ask(of, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert ask(of, headers={"Origin": f"http://{HERE}"}).status_code == 200
+
+
+def test_without_the_token_nothing_is_answered(runs: Path) -> None:
+    of = client(runs, Guard(None, TOKEN))
+    for path in ("/", "/_dash-layout", "/_dash-dependencies", "/assets/dashboard.css", "/try", "/?token=wrong"):
+        assert ask(of, path).status_code == 403, path
+    assert tick(of, "?run=one").status_code == 403
+
+
+def test_the_token_moves_from_the_address_into_a_cookie(runs: Path) -> None:
+    of = client(runs, Guard(None, TOKEN))
+    first = ask(of, f"/?run=one&token={TOKEN}")
+    assert (first.status_code, first.headers["Location"]) == (302, "/?run=one")
+    assert "HttpOnly" in first.headers["Set-Cookie"]
+    assert "SameSite=Strict" in first.headers["Set-Cookie"]
+    assert ask(of).status_code == 200
+    assert tick(of, "?run=one").status_code == 200
+
+
+def test_the_browser_is_told_to_stay_here(runs: Path) -> None:
+    allowed = ask(client(runs, Guard((HERE,), None))).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in allowed
+    assert "http" not in allowed
+    assert "unsafe-eval" not in allowed
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "farm.example"])
+def test_anything_but_loopback_gets_a_token(host: str) -> None:
+    made = address_of(host, 8050, None)
+    assert made.token is not None
+    assert len(made.token) >= 32
+    assert made.token in made.url
+    assert address_of(host, 8050, None).token != made.token
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_loopback_needs_none(host: str) -> None:
+    assert address_of(host, 8050, None).token is None
+    assert address_of(host, 8050, TOKEN).token == TOKEN
+
+
+def test_a_token_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(FarmError, match="--token: shorter than 16 characters"):
+        address_of("127.0.0.1", 8050, "secret")
+
+
+FORGED = ["../../etc", "one/../one", "/etc", "", "try/../../one", "one\x00", "a" * 5000, "ONE", "one/records"]
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_name_that_is_no_run_is_one_sentence(runs: Path, name: str) -> None:
+    with pytest.raises(FarmError, match="choose one of the list"):
+        Library(runs).reader(name)
+
+
+@pytest.mark.parametrize(
+    "search", [None, 7, [], {"run": "one"}, "?run=../..", "?lang=xx&run=", "?" + "&" * 9999, "\x00"]
+)
+@pytest.mark.parametrize("path", ["/", None, 3, "/../etc", "/nowhere"])
+def test_a_forged_address_never_raises(runs: Path, path: object, search: object) -> None:
+    view = view_of(Library(runs), path, search, "en")
+    assert view.run in (None, "one")
+    assert view.language == "en"
+
+
+@pytest.mark.parametrize("seen", [[], "x", 5, {"watch-head": {}}, {"watch-head": ["deep"] * 99}])
+def test_forged_callback_values_change_nothing(runs: Path, seen: object) -> None:
+    of = client(runs, Guard((HERE,), None))
+    answer = tick(of, "?run=one", seen=seen)
+    assert answer.status_code == 200
+    assert "2 of 2" in answer.text
+
+
+def test_an_enormous_request_is_refused(runs: Path) -> None:
+    assert tick(client(runs, Guard((HERE,), None)), "x" * 100_000).status_code == 413
+
+
+def test_a_run_folder_alone_is_a_library_of_its_neighbours(runs: Path) -> None:
+    library = Library(runs / "one")
+    assert (library.home, library.chosen, library.names()) == (runs, "one", ("one",))
+    assert Library(runs.parent / "nothing").names() == ()
