@@ -10,8 +10,9 @@ import pytest
 
 from cluster.inline import InlinePool
 from cluster.run import run_sweep
+from farm.cost import cell_seconds, group_seconds
 from farm.keys import cell_key
-from farm.plan import LOAD_GUESS_S, LoadGroup, cell_seconds, group_by_load
+from farm.plan import LoadGroup, group_by_load
 from farm.present.dashboard.eta import pace, remaining_s
 from farm.present.dashboard.grid import Box, grids
 from farm.present.dashboard.live import Driver, Now, fold
@@ -160,13 +161,13 @@ def group(context: int) -> LoadGroup:
 def test_the_time_left_is_the_guess_at_the_pace_of_what_was_measured() -> None:
     spent_s = 60.0  # every record of the builder takes one minute
     measured = [build.speed(cell) for cell in group(128).cells]
-    guessed = LOAD_GUESS_S["cuda"] + sum(map(cell_seconds, group(128).cells))
+    guessed = group_seconds(build.load(), ()) + sum(map(cell_seconds, group(128).cells))
     assert pace(measured) == pytest.approx(2 * spent_s / guessed)
     todo = group(2048)
-    whole = LOAD_GUESS_S["cuda"] + sum(map(cell_seconds, todo.cells))
+    whole = group_seconds(build.load(), ()) + sum(map(cell_seconds, todo.cells))
     assert remaining_s([todo], [], measured, 1) == pytest.approx(2 * spent_s / guessed * whole)
     loaded = remaining_s([todo], [todo.load], measured, 1)
-    assert loaded == pytest.approx(2 * spent_s / guessed * (whole - LOAD_GUESS_S["cuda"]))
+    assert loaded == pytest.approx(2 * spent_s / guessed * (whole - group_seconds(build.load(), ())))
 
 
 def test_workers_share_the_work_but_not_one_group() -> None:

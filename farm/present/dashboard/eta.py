@@ -10,32 +10,31 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from farm.cells import Load
-from farm.plan import LOAD_GUESS_S, LoadGroup, group_by_load, group_seconds
+from farm.cost import group_seconds, wall_seconds
+from farm.plan import LoadGroup, group_by_load
 from farm.records import Record
 
 
 def remaining_s(
     open_groups: Sequence[LoadGroup], loaded: Collection[Load], measured: Iterable[Record], capacity: int
 ) -> float | None:
-    """At least the longest group, at least the whole work shared among `capacity` workers; None while nobody knows.
+    """Until `capacity` workers are through with what has no record yet; None while nobody knows.
 
-    `open_groups`: what has no record yet; `loaded`: those of them whose model is in memory already.
+    `loaded`: those of the open groups whose model is in memory already.
     """
     if not open_groups:
         return 0.0
     factor = pace(measured)
     if factor is None:
         return None
-    guesses = [
-        group_seconds(group) - (LOAD_GUESS_S[group.load.device] * (group.load in loaded)) for group in open_groups
-    ]
-    return factor * max(*guesses, sum(guesses) / max(1, capacity))
+    guesses = [group.seconds - group_seconds(group.load, ()) * (group.load in loaded) for group in open_groups]
+    return factor * wall_seconds(guesses, max(1, capacity))
 
 
 def pace(measured: Iterable[Record]) -> float | None:
     """Seconds really spent for each second guessed; a group's first record carries its load."""
     done = [record for record in measured if record.environment is not None]
-    guessed = sum(map(group_seconds, group_by_load(record.cell for record in done)))
+    guessed = sum(group.seconds for group in group_by_load(record.cell for record in done))
     spent = sum(map(_seconds, done))
     return spent / guessed if guessed > 0 and spent > 0 else None
 

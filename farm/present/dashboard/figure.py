@@ -12,7 +12,7 @@ from farm.present.dashboard.parts import Part, aria
 from farm.present.dashboard.reading import RunReader
 from farm.present.dashboard.watch import FIGURES
 from farm.present.figures import one_drawing
-from farm.present.report import read_events
+from farm.present.figures.gantt_bars import LoggedEvent, parse_events
 from farm.present.report_html import picture_of
 from farm.present.report_html_parts import report_rows
 from farm.present.words import say
@@ -27,7 +27,7 @@ def figure_part(reader: RunReader, name: object, language: str) -> Part:
         return html.P(say(language, "figures_waiting"), className="hint")
     chosen = name if name in FIGURES else FIGURES[0]
     rows = report_rows(reader.rows(snapshot))
-    drawing = one_drawing(str(chosen), rows, list(snapshot.records.values()), read_events(reader.path), language)
+    drawing = one_drawing(str(chosen), rows, list(snapshot.records.values()), _events(reader), language)
     picture = picture_of(drawing)
     if not picture.has_data:
         return html.P(picture.alt, className="hint")
@@ -37,6 +37,11 @@ def figure_part(reader: RunReader, name: object, language: str) -> Part:
     classes = "frame wide" if picture.is_wide else "frame"
     frame = html.Div(graph, className=classes, tabIndex="0", role="group", **aria(label=picture.title))
     return html.Figure([html.Figcaption(caption), frame, words])
+
+
+def _events(reader: RunReader) -> tuple[LoggedEvent, ...]:
+    log = reader.path / "events.jsonl"
+    return parse_events(log.read_text(encoding="utf-8")) if log.is_file() else ()
 
 
 def _plain(text: str) -> dict[str, object]:
