@@ -21,6 +21,7 @@ from farm.errors import StoreError
 from farm.keys import SCHEMA_VERSION
 from farm.plan import latest_by_key
 from farm.records import Record, from_json, to_json
+from farm.redact import redacted
 from farm.storage import Storage, open_storage
 from farm.sweep import Sweep, parse_sweep
 
@@ -86,7 +87,7 @@ class RunFolder:
 
     def write(self, record: Record) -> None:
         """Keep a record for good: after this returns, a power cut does not lose it. Raises StoreError."""
-        self.storage.keep(record_file(record.key, record.attempt), to_json(record))
+        self.storage.keep(record_file(record.key, record.attempt), redacted(to_json(record).decode()).encode())
 
     def results(self) -> tuple[Record, ...]:
         """The record that counts for each cell of the sweep, in the sweep's order; cells not yet tried are absent."""
@@ -115,7 +116,7 @@ class RunFolder:
 
     def log_event(self, **event: object) -> None:
         """Add one line to the event log."""
-        self.storage.log(json.dumps(event, sort_keys=True, default=str) + "\n")
+        self.storage.log(redacted(json.dumps(event, sort_keys=True, default=str)) + "\n")
 
 
 def record_file(key: str, attempt: int) -> str:

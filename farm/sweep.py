@@ -21,7 +21,9 @@ from farm import catalog
 from farm.errors import SweepError, unknown
 from farm.model_ref import parse_model
 from farm.quantization import parse_quantization
+from farm.runtime_env import RuntimeEnv
 from farm.sanity import MAX_PPL_RATIO
+from farm.strict_yaml import InvalidYaml, load_yaml
 
 MAX_YAML_BYTES = 1_000_000
 AXES = ("model", "quantization", "engine", "cache_mode", "context", "batch_size")
@@ -108,13 +110,6 @@ class Limits(_Strict):
     cell_timeout_s: float = Field(900, gt=0)
     group_timeout_s: float = Field(7200, gt=0)
     retries: int = Field(1, ge=0, le=10)
-
-
-class RuntimeEnv(_Strict):
-    """Where a backend's worker runs: another interpreter and extra environment variables (Ray's runtime_env)."""
-
-    py_executable: str | None = None
-    env_vars: dict[str, str] = {}
 
 
 class _AxisValues(_Strict):
@@ -222,28 +217,15 @@ def load_sweep(path: Path) -> Sweep:
 def parse_sweep(text: str, where: str = "sweep") -> Sweep:
     """Validate the text of a sweep file. Raises SweepError."""
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader that also refuses duplicate keys
-    except yaml.YAMLError as error:
-        raise SweepError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        data = load_yaml(text)
+    except InvalidYaml as error:
+        raise SweepError(f"{where}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise SweepError(f"{where}: must be a mapping of keys; valid keys: {', '.join(Sweep.model_fields)}")
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
         raise SweepError(f"{where}: {_sentence(error)}") from None
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from farm.errors import FarmError, Unsupported
 from farm.records import Failure, Status
+from farm.redact import redacted
 
 _MESSAGE_CHARS = 500
 _TRACEBACK_CHARS = 4000
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")
 # torch raises a plain RuntimeError where a library underneath runs out: cuBLAS for its handle, the driver itself.
 _DEVICE_FULL = re.compile(r"out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", re.IGNORECASE)
 _HOST_FULL = re.compile(r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory")
@@ -30,7 +30,7 @@ def classify(error: BaseException) -> tuple[Status, Failure]:
     failure = Failure(
         message=_one_line(error),
         exception=type(error).__name__,
-        traceback=_without_tokens(text)[-_TRACEBACK_CHARS:],
+        traceback=redacted(text)[-_TRACEBACK_CHARS:],
     )
     return _status(error), failure
 
@@ -83,9 +83,5 @@ def _is_device_fault(error: BaseException) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(_without_tokens(str(error)).split()) or type(error).__name__
+    text = " ".join(redacted(str(error)).split()) or type(error).__name__
     return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 3] + "..."
-
-
-def _without_tokens(text: str) -> str:
-    return _TOKEN.sub("hf_***", text)

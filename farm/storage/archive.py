@@ -18,6 +18,7 @@ from farm.errors import StoreError
 from farm.storage.protocol import Storage
 
 ENDINGS = (".tar.gz", ".tgz")
+MAX_BYTES = 1 << 30
 _EPOCH = 0  # of every file inside, and of the gzip header: the same run gives the same bytes
 
 
@@ -87,7 +88,10 @@ def _tarred(members: Iterable[tuple[str, bytes]]) -> bytes:
 def _unpacked(path: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(path, mode="r:gz") as tar:
-            found = ((member.name.removeprefix("./"), tar.extractfile(member)) for member in tar if member.isfile())
+            members = [member for member in tar if member.isfile()]
+            if sum(member.size for member in members) > MAX_BYTES:
+                raise StoreError(f"{path}: more than {MAX_BYTES:,} bytes when unpacked; that is no archive of a run")
+            found = ((member.name.removeprefix("./"), tar.extractfile(member)) for member in members)
             return {name: file.read() for name, file in found if file is not None}
     except (OSError, EOFError, tarfile.TarError) as error:
         raise StoreError(f"{path} cannot be read as an archive of a run ({error}); make it again") from None

@@ -110,7 +110,7 @@ def test_access_tokens_are_taken_out() -> None:
     secret = "hf_" + "Ab12" * 8
     _, failure = classify(raised(SweepError(f"401 for url with {secret}"), cause=OSError(f"header {secret}")))
     assert secret not in json.dumps([failure.message, failure.traceback])
-    assert "hf_***" in failure.message
+    assert "***" in failure.message
 
 
 def test_a_token_cut_by_the_limit_is_gone_too() -> None:
