@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from farm import __version__
+from farm.cli_runs import compare
 from farm.errors import FarmError, Interrupted
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
@@ -235,6 +236,9 @@ def doctor() -> int:
     checks = checkup()
     print_checkup(checks)
     return 0 if all(check.ok for check in checks if check.required) else 1
+
+
+cli.add_command(compare)
 
 
 def _statuses(names: tuple[str, ...]) -> frozenset[Any]:

@@ -116,6 +116,23 @@ def bootstrap_median_ci(
     return _interval(tuple(samples), tail, resamples, seed)
 
 
+def bootstrap_ratio_ci(
+    over: Sequence[float], under: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 42
+) -> tuple[float, float] | tuple[None, None]:
+    """Of median(over) / median(under), two independent sets of samples: both are resampled, each for itself.
+
+    (None, None) when one of the sets has a single sample, or medians of 0 to divide by.
+    """
+    _require(over)
+    _require(under)
+    below = _resampled_medians(under, resamples, seed + 1)
+    if len(over) == 1 or len(under) == 1 or not below.all():
+        return None, None
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(_resampled_medians(over, resamples, seed) / below, [tail, 100 - tail])
+    return float(low), float(high)
+
+
 # One report reduces the same records for its tables, its figures and its JSON: the 2000 resamples are drawn once.
 @functools.lru_cache(maxsize=100_000)
 def _interval(samples: tuple[float, ...], tail: float, resamples: int, seed: int) -> tuple[float, float]:
