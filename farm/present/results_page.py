@@ -67,7 +67,7 @@ def readme_block(subject: Subject, language: str) -> str:
 def _filled(template: str, subject: Subject, language: str) -> str:
     rows = subject.rows
     tables = {
-        "expected_table": _expected(compare(rows), language),
+        "expected_table": expected_table(compare(rows), language),
         "speed_table": _table("speed", map(_speed_line, headline_rows(rows)), language),
         "quality_table": _table("quality", map(_quality_line, quality_rows(rows)), language),
         "failures_table": _table("failures", ((f.label, f.status, f.reason) for f in failures(rows)), language),
@@ -134,7 +134,8 @@ def _durations(subject: Subject) -> tuple[float, float]:
     return max((bar.end_s for bar in bars), default=0.0), sum(bar.end_s - bar.start_s for bar in bars)
 
 
-def _expected(found: Sequence[Compared], language: str) -> str:
+def expected_table(found: Sequence[Compared], language: str) -> str:
+    """One line a row; an expectation's name stands at its first."""
     lines = [
         (
             say(language, f"expected_{one.name}") if one.name not in {f.name for f in found[:place]} else "",
