@@ -16,7 +16,7 @@ DOCKER_RUN = docker run --rm --gpus all --name $(CONTAINER) --shm-size 8g --user
 export RAY_AUTH_MODE ?= token
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo test test-gpu lint types report dashboard clean build jupyter sh stop
+.PHONY: help setup demo test test-gpu lint types report dashboard notebook clean build jupyter sh stop
 
 help:
 	@echo "make demo      a real language model through the whole farm, in minutes (GPU if there is one)"
@@ -25,6 +25,7 @@ help:
 	@echo "make lint      ruff and mypy"
 	@echo "make report    tables and figures again from $(RUN), nothing measured (RUN=folder)"
 	@echo "make dashboard watch runs live and try configurations, in the browser"
+	@echo "make notebook  turbo_inferencia.ipynb again from its source, executed here"
 	@echo "make build     the image $(IMAGE), from Dockerfile.gpu"
 	@echo "make jupyter   Jupyter in it on port 8888, always with a token; make sh: a shell in it; make stop: end it"
 	@echo "make clean     remove the virtual environment and caches; runs stay"
@@ -57,6 +58,9 @@ report: setup
 
 dashboard: setup
 	$(FARM) dashboard $(dir $(RUN))
+
+notebook: setup
+	$(VENV)/bin/python -m scripts.execute_notebook
 
 build:
 	docker build --file Dockerfile.gpu --tag $(IMAGE) .

@@ -25,6 +25,16 @@
 import os
 from pathlib import Path
 
+from cluster.run import open_pool, run_sweep
+from farm.expand import expand
+from farm.plan import make_plan
+from farm.present.notebook import Study
+from farm.present.plan_view import print_plan
+from farm.present.progress import TerminalProgress
+from farm.store import RunFolder
+from farm.sweep import load_sweep
+from jobs.devices import device_memory_bytes, resolve_device
+
 SWEEP = os.environ.get("NOTEBOOK_SWEEP", "jobs/sweeps/demo.yaml")  # the mission's: "jobs/sweeps/mission.yaml"
 RUN = os.environ.get("NOTEBOOK_RUN", "runs/notebook")  # measured points lie here: running again goes on
 POOL = os.environ.get("NOTEBOOK_POOL", "ray")  # "inline" measures in this very process, under a debugger if you like
@@ -33,17 +43,12 @@ LANGUAGE = "en"  # of figures and sentences: en or es
 # %% [markdown]
 # ## 1. The plan
 #
-# A sweep is a matrix: model × precision × KV cache on/off × context × batch × engine. It becomes **load groups**; each
-# runs in a fresh process on a device of its own, loads one model once, and measures its cells: discarded warm-ups of the
-# exact shape, then timed runs with the prompt's forward (*prefill*) apart from the later tokens (*decode*).
+# A sweep is a matrix: model × precision × KV cache on/off × context × batch × engine. It becomes **load groups**: each
+# runs in a fresh process on a device of its own, loads one model once, and measures its cells. A cell is discarded
+# warm-ups of the exact shape, then timed runs with the prompt's forward (*prefill*) apart from the later tokens
+# (*decode*).
 
 # %%
-from farm.expand import expand
-from farm.plan import make_plan
-from farm.present.plan_view import print_plan
-from farm.sweep import load_sweep
-from jobs.devices import device_memory_bytes, resolve_device
-
 sweep = load_sweep(Path(SWEEP))
 device = resolve_device(sweep.device)
 plan = make_plan(expand(sweep, device), [], device_memory_bytes=device_memory_bytes(device))
@@ -56,14 +61,10 @@ print_plan(sweep.name, plan, device, device_memory_bytes(device))
 # with its reason, and the sweep goes on.
 
 # %%
-from cluster.run import open_pool, run_sweep
-from farm.present.progress import TerminalProgress
-from farm.store import RunFolder
-
 folder = RunFolder(RUN)
 with TerminalProgress() as progress, open_pool(POOL, sweep.device, sweep.gpus_per_group) as pool:
     summary = run_sweep(sweep, folder, pool, observer=progress)
-progress.summary(summary, folder.name)
+progress.summary(summary, RUN)
 
 # %% [markdown]
 # ## 3. Results of this machine
@@ -72,8 +73,6 @@ progress.summary(summary, folder.name)
 # 5 %, red above). A hollow marker is a row that does not trust itself: see its verdict.
 
 # %%
-from farm.present.notebook import Study
-
 here = Study.of(folder, LANGUAGE)
 here.show("summary_table")
 
@@ -102,8 +101,8 @@ studied.show("summary_table")
 # its time hardly depends on the length. **Without it** a step repeats the forward over all tokens so far: the work of a
 # step grows with the length, and that of a whole answer with its square.
 #
-# On a fast GPU the difference is hidden at short lengths: launching the kernels takes longer than computing a few hundred
-# tokens. Where the two curves part is where arithmetic overtakes the launches.
+# On a fast GPU the difference is hidden at short lengths: launching the kernels takes longer than computing a few
+# hundred tokens. Where the two curves part is where arithmetic overtakes the launches.
 
 # %%
 studied.show("latency_vs_context")
@@ -120,8 +119,8 @@ studied.show("memory_footprint")
 # %% [markdown]
 # ## 6. Prompt and answer are two different machines
 #
-# The prompt is one forward over many tokens and bound by arithmetic; each later token reads all weights once and is bound
-# by memory traffic, or by the host that launches its kernels. So they are timed apart and drawn on a logarithmic scale.
+# The prompt is one forward over many tokens and bound by arithmetic; each later token reads all weights once and is
+# bound by memory traffic, or by the host that launches its kernels. So they are timed apart, on a logarithmic scale.
 
 # %%
 studied.show("prefill_vs_decode")
@@ -138,8 +137,8 @@ studied.show("roofline")
 # %% [markdown]
 # ## 7. What fewer bits cost in quality
 #
-# Perplexity is the exponential of the mean surprise a token: lower is better, and only figures of one protocol on one text
-# compare. The line is the mission's: at most 5 % worse. Random weights have no perplexity and are not drawn.
+# Perplexity is the exponential of the mean surprise a token: lower is better, and only figures of one protocol on one
+# text compare. The line is the mission's: at most 5 % worse. Random weights have no perplexity and are not drawn.
 
 # %%
 studied.show("ppl_degradation")

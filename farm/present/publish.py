@@ -10,6 +10,7 @@ publish(RunFolder("runs/published"), Path("."))
 import tempfile
 from pathlib import Path
 
+from farm.errors import FarmError
 from farm.present.atomic import write_atomically
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import replace_block
@@ -41,6 +42,8 @@ def publish(run: RunFolder, root: Path, images: bool = True) -> Outputs:
 def subject_of(run: RunFolder) -> Subject:
     """The run as the pages want it."""
     records = run.results()
+    if not records:
+        raise FarmError(f"{run.name}: nothing is measured yet, so there is nothing to show; `farm resume` it first")
     final = tuple(final_records(records).values())
     events = parse_events(run.storage.logged())
     return Subject(tuple(cell_rows(records)), final, events, run.manifest().sweep.name)

@@ -93,7 +93,7 @@ def _templates() -> Environment:
 def _facts(subject: Subject, language: str) -> dict[str, object]:
     """The figures of the prose, as the language writes them."""
     rows, speed = subject.rows, [row for row in subject.rows if row.kind == "speed" and row.is_ok]
-    shown = headline_rows(rows)[0]
+    shown = next(iter(headline_rows(rows)), rows[0])
     wall_s, device_s = _durations(subject)
     facts = {
         "sweep": subject.sweep,

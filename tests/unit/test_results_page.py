@@ -124,3 +124,10 @@ def test_invented_times_are_never_published(root: Path) -> None:
     with pytest.raises(FarmError, match="fake engine"):
         publish(stored(root / "run", [fake]), root, images=False)
     assert not (root / "benchmarks").exists()
+
+
+def test_a_run_of_quality_alone_has_a_page_and_an_empty_one_says_so(root: Path) -> None:
+    only = [item for item in RICH if item.quality is not None]
+    assert "| PPL |" in results_page(subject(only), "en")
+    with pytest.raises(FarmError, match="nothing is measured yet"):
+        publish(stored(root / "run", []), root, images=False)
