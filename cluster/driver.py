@@ -12,10 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 
+from cluster.job import Job, note_neighbours
 from cluster.pool import JobId, Pool
-from farm.cells import Cell
 from farm.errors import StoreError
 from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running, Shown
 from farm.keys import cell_key, load_key
@@ -31,37 +31,6 @@ TELL_S = 1.0  # cells take turns, often many times a second: the log tells of on
 DEATHS_TRIED_AGAIN = (Status.CRASH, Status.HOST_OOM)
 
 
-@dataclass(slots=True)
-class _Job:
-    """A group at work: which cells it still owes, which one it is at, and how long each has taken."""
-
-    group: LoadGroup
-    owed: dict[str, Cell]
-    started_s: float
-    started_at: str
-    alive: bool = False
-    loaded: bool = False
-    running: str | None = None
-    running_since_s: float = 0.0
-    told_s: float = -TELL_S
-    spent_s: dict[str, float] = field(default_factory=dict)
-
-    def turn_to(self, key: str | None, now_s: float) -> None:
-        """Book the time of the cell that was running and note the one that is now."""
-        if self.running is not None:
-            self.spent_s[self.running] = self.spent_on_running(now_s)
-        self.running, self.running_since_s = key, now_s
-
-    def spent_on_running(self, now_s: float) -> float:
-        if self.running is None:
-            return 0.0
-        return self.spent_s.get(self.running, 0.0) + now_s - self.running_since_s
-
-    def suspects(self) -> list[str]:
-        """Whose fault a death is: the running cell's; during the load, everybody's."""
-        return [self.running] if self.running in self.owed else list(self.owed)
-
-
 class Driver:
     """Runs load groups on a pool until each of their cells has a record."""
 
@@ -74,15 +43,16 @@ class Driver:
         clock: Callable[[], float] = time.monotonic,
         show: bool = False,
         stop_at_s: float | None = None,
+        most_at_once: float = math.inf,
     ) -> None:
         """`stop_at_s`: the clock's reading at which `run` returns with what is done until then."""
         self.folder, self.pool, self.sweep, self.limits = folder, pool, sweep, sweep.limits
         self.observer, self.clock = observer or Observer(), clock
         self.stop_at_s = math.inf if stop_at_s is None else stop_at_s
         self._queue: deque[LoadGroup] = deque()
-        self._jobs: dict[JobId, _Job] = {}
+        self._jobs: dict[JobId, Job] = {}
         self._deaths: dict[str, int] = {}
-        self._most_at_once, self._show = math.inf, show
+        self._most_at_once, self._show = most_at_once, show
 
     def run(self, groups: Sequence[LoadGroup]) -> int:
         """Until every cell has a record, or `stop_at_s`. Returns how many are left; workers are killed in any case."""
@@ -90,14 +60,19 @@ class Driver:
         try:
             while (self._queue or self._jobs) and self.clock() < self.stop_at_s:
                 self._start_what_fits()
-                for job, event in self.pool.events(POLL_S):
+                for job, event in self.pool.events(POLL_S, self._held()):
                     self._handle(job, event)
+                    note_neighbours(self._jobs.values())
                 self._end_the_overdue()
-            return sum(len(group.cells) for group in self._queue) + sum(len(job.owed) for job in self._jobs.values())
+            return self._left()
         finally:
             for job in list(self._jobs):
                 with suppress(StoreError):  # a full disk refuses the log's line, too: no worker may be left over for it
                     self._drop(job)
+
+    def _left(self) -> int:
+        waiting = [len(group.cells) for group in self._queue if group.canary is None]
+        return sum(waiting) + sum(len(job.owed) for job in self._jobs.values() if job.group.canary is None)
 
     def _start_what_fits(self) -> None:
         """In the queue's order; a group that has to wait for room does not hold up those behind it."""
@@ -110,14 +85,27 @@ class Driver:
 
     def _start(self, group: LoadGroup) -> None:
         keys = tuple(cell_key(cell) for cell in group.cells)
-        attempts = tuple(self.folder.next_attempt(key) for key in keys)
+        attempts = tuple(self.folder.next_attempt(key, group.shelf) for key in keys)
         how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show)
         request = GroupRequest(group.load, group.cells, keys, attempts, *how)
         job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
         owed = dict(zip(keys, group.cells, strict=True))
-        self._jobs[job] = _Job(group, owed, self.clock(), now())
+        self._jobs[job] = Job(group, owed, self.clock(), now())
         self.observer.started(job, group)
         self._log(job, "group_started", cells=len(owed))
+
+    def _held(self) -> frozenset[JobId]:
+        """A busy canary that is up waits, its device in hand, until all others are loaded and measure, too.
+
+        Not taking its next event is enough: its worker goes on only when the driver has taken the last one.
+        """
+        others = [job for job in self._jobs.values() if job.group.canary is None]
+        waiting = [(key, job) for key, job in self._jobs.items() if job.group.canary == "busy" and not job.loaded]
+        if not others or all(job.loaded for job in others):
+            return frozenset()
+        for _, job in waiting:
+            job.started_s = self.clock()
+        return frozenset(key for key, job in waiting if job.alive)
 
     def _handle(self, job_id: JobId, event: Event) -> None:
         job = self._jobs.get(job_id)
@@ -126,7 +114,7 @@ class Driver:
         self.observer.event(job_id, event)
         match event:
             case Loading():
-                job.alive, job.started_s = True, self.clock()
+                job.host, job.started_s = event.host, self.clock()
                 self._log(job_id, "loading", pid=event.pid, host=event.host, gpus=event.gpus)
             case Loaded():
                 job.loaded = True
@@ -138,14 +126,14 @@ class Driver:
                 self._log(job_id, "shown", **asdict(event))
             case CellEnded():
                 job.turn_to(None, self.clock())
-                self._keep(event.record)
+                self._keep(job, replace(event.record, neighbours=job.beside.get(event.record.key)))
                 job.owed.pop(event.record.key, None)
             case Ended():
                 self._ended(job_id, event)
             case Died():
                 self._died(job_id, event.status, event.message)
 
-    def _tell(self, job_id: JobId, job: _Job, event: Running) -> None:
+    def _tell(self, job_id: JobId, job: Job, event: Running) -> None:
         if self.clock() - job.told_s >= TELL_S:
             job.told_s = self.clock()
             self._log(job_id, "running", **asdict(event))
@@ -185,19 +173,23 @@ class Driver:
             elif job.spent_on_running(time_s) > self.limits.cell_timeout_s:
                 self._died(job_id, Status.TIMEOUT, _over("cell", self.limits.cell_timeout_s))
 
-    def _fail(self, job: _Job, keys: Sequence[str], status: Status, message: str) -> None:
+    def _fail(self, job: Job, keys: Sequence[str], status: Status, message: str) -> None:
         for key in keys:
-            attempt = self.folder.next_attempt(key)
+            attempt = self.folder.next_attempt(key, job.group.shelf)
             failure = Failure(message)
-            self._keep(Record(key, attempt, status, job.owed[key], job.started_at, now(), failure=failure))
+            self._keep(job, Record(key, attempt, status, job.owed[key], job.started_at, now(), failure=failure))
 
-    def _requeue(self, job: _Job, keys: Sequence[str]) -> None:
+    def _requeue(self, job: Job, keys: Sequence[str]) -> None:
         cells = tuple(job.owed[key] for key in keys)
         if cells:
-            self._queue.append(LoadGroup(job.group.load, cells))
+            self._queue.append(replace(job.group, cells=cells))
 
-    def _keep(self, record: Record) -> None:
-        self.folder.write(record)
+    def _keep(self, job: Job, record: Record) -> None:
+        self.folder.write(record, job.group.shelf)
+        if job.group.canary is not None:
+            self.observer.canary(job.group.canary, record)
+            self.folder.log_event(at=now(), what="canary", which=job.group.canary, status=record.status.value)
+            return
         self.observer.recorded(record)
         self.folder.log_event(
             at=now(), what="recorded", key=record.key, attempt=record.attempt, status=record.status.value

@@ -4,7 +4,7 @@ It cannot end a hung group (there is no other process to do it), and a crash tak
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from cluster.pool import JobId
 from farm.cells import Load
@@ -40,7 +40,7 @@ class InlinePool:
         self._current = (job, run_group(request))
         return job
 
-    def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
+    def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
         if self._current is None:
             return
         job, group = self._current

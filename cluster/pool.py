@@ -3,7 +3,7 @@
 A pool starts a group, hands over its events and can kill it. It knows nothing of records, retries or deadlines.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,8 +42,8 @@ class Pool(Protocol):
 
     def start(self, request: GroupRequest, env: RuntimeEnv | None) -> JobId: ...
 
-    def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
-        """What has come in, waiting up to `timeout_s` for the first; may be nothing."""
+    def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
+        """What has come in, waiting up to `timeout_s` for the first; may be nothing. Those in `held` are left alone."""
         ...
 
     def kill(self, job: JobId) -> None:

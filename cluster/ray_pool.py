@@ -8,7 +8,7 @@ Nodes may join and leave meanwhile: `cluster.placement` keeps the books of who h
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class RayPool:
 
     def prepare(self, loads: Sequence[Load]) -> Iterator[Prepared]:
         """Tasks on every node that can run a group, side by side where a node has room for it."""
+        check_demands(self._ledger.nodes, loads)
         waiting: dict[Any, tuple[Load, Node]] = {}
         for load in loads:
             able = able_nodes(self._ledger.nodes, load)
@@ -108,11 +109,12 @@ class RayPool:
         self._streams[stream] = job
         return job
 
-    def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
-        if not self._streams:
+    def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
+        streams = [stream for stream, job in self._streams.items() if job not in held]
+        if not streams:
             return
-        ready, _ = ray.wait(list(self._streams), num_returns=1, timeout=timeout_s, fetch_local=True)
-        more, _ = ray.wait(list(self._streams), num_returns=len(self._streams), timeout=0) if ready else ([], [])
+        ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=True)
+        more, _ = ray.wait(streams, num_returns=len(streams), timeout=0) if ready else ([], [])
         for stream in more:
             job = self._streams[stream]
             event = self._next_event(stream, job)

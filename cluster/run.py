@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+from cluster.canary import with_canary
 from cluster.driver import Driver
 from cluster.pool import Pool
 from farm.cells import Cell
 from farm.expand import expand
 from farm.keys import cell_key
 from farm.observer import Observer
-from farm.plan import Plan, make_plan, predicted_bytes
+from farm.plan import LoadGroup, Plan, group_by_load, make_plan, predicted_bytes
 from farm.records import Failure, Record, Status
 from farm.store import Manifest, RunFolder
 from farm.sweep import Sweep
@@ -49,11 +51,13 @@ def run_sweep(
     observer: Observer | None = None,
     show: bool = False,
     stop_after_s: float | None = None,
+    serialize: bool = False,
 ) -> RunSummary:
     """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case.
 
     `show`: each cell first generates once, untimed, for those who watch. `stop_after_s`: end then, in the middle of a
-    cell if need be; running again goes on from there.
+    cell if need be; running again goes on from there. `serialize`: what its neighbours disturbed, as the canary tells,
+    is measured again, one group at a time.
     """
     began = time.monotonic()
     observer = observer or Observer()
@@ -67,10 +71,19 @@ def run_sweep(
         with _announced(folder, pool):
             _record_misfits(folder, plan, pool, observer)
             prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
-            left = Driver(folder, pool, sweep, observer, show=show, stop_at_s=stop_at_s).run(plan.todo)
+            drive = partial(Driver, folder, pool, sweep, observer, show=show, stop_at_s=stop_at_s)
+            todo = with_canary(plan.todo, pool.capacity, drive().run) if sweep.canary else plan.todo
+            left = drive().run(todo)
+            if serialize:
+                left += drive(most_at_once=1).run(disturbed_groups(folder))
         statuses = Counter(record.status.value for record in folder.results())
     done, wall_s = plan.todo_cells - left, time.monotonic() - began
     return RunSummary(done, len(plan.kept), dict(sorted(statuses.items())), wall_s, left)
+
+
+def disturbed_groups(folder: RunFolder) -> tuple[LoadGroup, ...]:
+    """What has to be measured again with nobody beside it."""
+    return group_by_load(record.cell for record in folder.results() if record.disturbed is not None)
 
 
 @contextmanager

@@ -29,6 +29,13 @@ WAIT = click.option(
     metavar="SECONDS",
     help="Ask the cluster's autoscaler for the GPUs that are missing, and wait for them.",
 )
+CANARY = click.option("--canary", is_flag=True, help="Measure one cell alone and among neighbours: do they disturb?")
+SERIALIZE = click.option(
+    "--serialize-on-interference",
+    "serialize",
+    is_flag=True,
+    help="With a canary: what was disturbed is measured again, one group at a time.",
+)
 STOP_AFTER = click.option(
     "--stop-after", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End then; resume goes on."
 )
@@ -55,6 +62,8 @@ def cli() -> None:
 @DEVICE
 @RETRY
 @WAIT
+@CANARY
+@SERIALIZE
 @STOP_AFTER
 @NO_IMAGES
 @SHOW
@@ -75,6 +84,8 @@ def run(sweep_path: Path, out: str | None, device: str | None, **how: Any) -> in
 @ADDRESS
 @RETRY
 @WAIT
+@CANARY
+@SERIALIZE
 @STOP_AFTER
 @NO_IMAGES
 @SHOW
@@ -98,6 +109,8 @@ def _run(
     no_images: bool,
     num_gpus: int | None,
     wait_s: float,
+    canary: bool,
+    serialize: bool,
     show: bool,
 ) -> int:
     from cluster.run import open_pool, run_sweep
@@ -106,12 +119,13 @@ def _run(
 
     folder = RunFolder(out)
     again = _statuses(retry)
+    sweep = sweep.model_copy(update={"canary": sweep.canary or canary or serialize})
     with (
         _resumable(folder.name),
         TerminalProgress() as progress,
         open_pool(pool_kind, device, address, num_gpus, wait_s) as pool,
     ):
-        summary = run_sweep(sweep, folder, pool, again, progress, show, stop_after)
+        summary = run_sweep(sweep, folder, pool, again, progress, show, stop_after, serialize)
     _report(folder, images=not no_images)
     progress.summary(summary, folder.name)
     return summary.exit_code
@@ -184,7 +198,9 @@ def _report(folder: Any, images: bool, lang: str = "en", into: Path | None = Non
     print_table(cell_rows(records), console)
     with nullcontext(into) if into else folder.publishing() as out:
         events = parse_events(folder.storage.logged())
-        outputs = write_outputs(records, out, images, sweep.name, events, allow_fake=True, lang=lang)
+        outputs = write_outputs(
+            records, out, images, sweep.name, events, folder.interference(), allow_fake=True, lang=lang
+        )
         files = [file.relative_to(out) for file in outputs.files]
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")

@@ -18,13 +18,21 @@ from farm.model_ref import architecture_of
 from farm.quantization import parse_quantization
 from farm.records import Record, Status
 
+RECORDS = "records"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadGroup:
-    """Cells that share a loaded model: the unit of scheduling."""
+    """Cells that share a loaded model: the unit of scheduling. `canary`: `alone` or `busy` (farm.interference)."""
 
     load: Load
     cells: tuple[Cell, ...]
+    canary: str | None = None
+
+    @property
+    def shelf(self) -> str:
+        """Which part of the run folder its records belong to: a canary's lie apart, so that they enter nothing."""
+        return RECORDS if self.canary is None else f"canary/{self.canary}"
 
     @property
     def seconds(self) -> float:

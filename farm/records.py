@@ -172,11 +172,21 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbours:
+    """How many other load groups were at work on a cell's machine while it was measured."""
+
+    fewest: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One attempt at one cell. Exactly one of `speed`, `quality`, `failure` is set.
 
     `architecture` is the loaded model's shape: that of a hub model is not known before. `sanity` is what the gate saw
     of the loaded model (`farm.sanity`); the cells of a model that did not pass are `invalid` and were not measured.
+    `neighbours` is the driver's note. `disturbed` is set on reading, where the run's canary says so
+    (`farm.interference`): it is about the whole run and in no file.
     """
 
     key: str
@@ -194,6 +204,8 @@ class Record:
     failure: Failure | None = None
     architecture: Architecture | None = None
     sanity: Sanity | None = None
+    neighbours: Neighbours | None = None
+    disturbed: str | None = None
     schema: int = SCHEMA_VERSION
 
     @property

@@ -150,7 +150,7 @@ def trust_figures(record: Record) -> TrustFigures:
     speed, task = record.speed, record.cell.task
     if speed is None or not isinstance(task, SpeedTask):
         return TrustFigures()
-    verdict = judge(speed, task)
+    verdict = judge(speed, task, record.disturbed)
     evidence = "; ".join(f"{finding.reason}: {finding.evidence}" for finding in verdict.findings)
     return TrustFigures(
         verdict=verdict.word,

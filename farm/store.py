@@ -2,6 +2,7 @@
 
     DIR/run.json                       which sweep, which device: what `farm resume` reads
     DIR/records/<key>/<attempt>.json   one file an attempt, written whole or not at all
+    DIR/canary/{alone,busy}/           a cell measured twice, to see whether neighbours disturb (farm.interference)
     DIR/events.jsonl                   what happened when, for the live view and the Gantt figure
     DIR/lock                           held by the one driver; the kernel frees it when that process dies
 
@@ -13,20 +14,23 @@ import json
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from farm.errors import StoreError
+from farm.interference import Interference, interference, marked
 from farm.keys import SCHEMA_VERSION
-from farm.plan import latest_by_key
+from farm.plan import RECORDS, latest_by_key
 from farm.records import Record, from_json, to_json
 from farm.redact import redacted
 from farm.storage import Storage, open_storage
 from farm.sweep import Sweep, parse_sweep
 
+CANARY = ("canary/alone", "canary/busy")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_RECORD = re.compile(r"records/([0-9a-f]{64})/(\d+)\.json")
+_RECORD = re.compile(r"(?:records|canary/\w+)/([0-9a-f]{64})/(\d+)\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +89,25 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{file}: damaged ({error}); `farm run SWEEP --out {self.name}` mends it") from None
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, shelf: str = RECORDS) -> None:
         """Keep a record for good: after this returns, a power cut does not lose it. Raises StoreError."""
-        self.storage.keep(record_file(record.key, record.attempt), redacted(to_json(record).decode()).encode())
+        file = record_file(record.key, record.attempt, shelf)
+        self.storage.keep(file, redacted(to_json(record).decode()).encode())
 
     def results(self) -> tuple[Record, ...]:
         """The record that counts for each cell of the sweep, in the sweep's order; cells not yet tried are absent."""
-        latest = latest_by_key(self.read())
-        return tuple(latest[key] for key in self.manifest().keys if key in latest)
+        latest, manifest = latest_by_key(self.read()), self.manifest()
+        return marked([latest[key] for key in manifest.keys if key in latest], self.interference())
 
-    def read(self) -> tuple[Record, ...]:
+    def interference(self) -> Interference:
+        """What the canary's newest records say."""
+        read = [self.read(shelf) for shelf in CANARY]
+        alone, busy = (max(records, key=attrgetter("started_at"), default=None) for records in read)
+        return interference(alone, busy, asked=self.manifest().sweep.canary)
+
+    def read(self, shelf: str = RECORDS) -> tuple[Record, ...]:
         """Every record, ordered by key and attempt; damaged files are set aside and left out."""
-        files = [file for file in self.storage.files("records") if _RECORD.fullmatch(file)]
+        files = [file for file in self.storage.files(shelf) if _RECORD.fullmatch(file)]
         records = [self._whole(file, data) for file, data in self.storage.read_all(files)]
         whole = [record for record in records if record is not None]
         return tuple(sorted(whole, key=lambda record: (record.key, record.attempt)))
@@ -107,11 +118,11 @@ class RunFolder:
         except ValidationError:
             self.storage.set_aside(file)
             return None
-        return record if record.schema == SCHEMA_VERSION and record.key == file.split("/")[1] else None
+        return record if record.schema == SCHEMA_VERSION and record.key == file.split("/")[-2] else None
 
-    def next_attempt(self, key: str) -> int:
+    def next_attempt(self, key: str, shelf: str = RECORDS) -> int:
         """One more than the highest attempt there, damaged ones included, so that no file is ever overwritten."""
-        names = [file.rsplit("/", 1)[1].split(".")[0] for file in self.storage.files(f"records/{key}")]
+        names = [file.rsplit("/", 1)[1].split(".")[0] for file in self.storage.files(f"{shelf}/{key}")]
         return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
     def log_event(self, **event: object) -> None:
@@ -119,8 +130,8 @@ class RunFolder:
         self.storage.log(redacted(json.dumps(event, sort_keys=True, default=str)) + "\n")
 
 
-def record_file(key: str, attempt: int) -> str:
+def record_file(key: str, attempt: int, shelf: str = RECORDS) -> str:
     """Where a record lies. A key that is no sha256 could name another place: StoreError."""
     if not _KEY.fullmatch(key):
         raise StoreError(f"{key[:80]!r} is no cell key; the record that says so was not made by this farm")
-    return f"records/{key}/{attempt}.json"
+    return f"{shelf}/{key}/{attempt}.json"

@@ -168,6 +168,7 @@ class Sweep(_Strict):
     gpus_per_group: int = Field(1, ge=1, le=64)
     gpus_per_model: dict[ModelName, Annotated[int, Field(ge=1, le=64)]] = {}
     gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,63}$")
+    canary: bool = False
     interleave: int = Field(4, ge=1, le=64)
     limits: Limits = Limits()
     runtime_env: dict[Quantization, RuntimeEnv] = {}

@@ -79,10 +79,13 @@ class Verdict:
         return f"{word} ({'+'.join(notes)})" if notes else word
 
 
-def judge(speed: SpeedResult, task: SpeedTask) -> Verdict:
-    """Every check on one result."""
+def judge(speed: SpeedResult, task: SpeedTask, disturbed: str | None = None) -> Verdict:
+    """Every check on one result. `disturbed`: what the run's canary says of its neighbours (farm.interference)."""
     found = [check(speed, task) for check in _CHECKS]
-    return Verdict(tuple(finding for finding in found if finding is not None))
+    findings = [finding for finding in found if finding is not None]
+    if disturbed is not None and not any(finding.reason is Reason.CONTENDED for finding in findings):
+        findings.append(Finding(Reason.CONTENDED, disturbed))
+    return Verdict(tuple(findings))
 
 
 def ci_width(samples: Sequence[float]) -> float | None:

@@ -15,8 +15,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from farm.interference import Interference, interference
 from farm.present.answers import answers_of
 from farm.present.atomic import write_atomically
+from farm.present.figures.gantt_bars import LoggedEvent, chart_of
+from farm.present.figures.schedule import schedule_of
 from farm.present.headline import REPORT_KEYS, Headline, headline_of, headline_of_quantization
 from farm.records import Environment, Record, Status
 from farm.reduce import SHORT_KEY, cell_rows, final_records
@@ -26,14 +29,27 @@ Json = dict[str, Any]
 Subject = tuple[str, str, str]
 
 
-def write_final_report(file: Path, records: Sequence[Record], sweep: str | None = None) -> Path:
-    """Write atomically. `sweep` is the sweep's name, which records do not carry."""
-    return write_atomically(file, to_json(records, sweep))
+def write_final_report(
+    file: Path,
+    records: Sequence[Record],
+    sweep: str | None = None,
+    events: Sequence[LoggedEvent] = (),
+    found: Interference | None = None,
+) -> Path:
+    """Write atomically. `sweep` is the sweep's name, `events` its log, `found` what its canary says: records carry
+    none of them."""
+    return write_atomically(file, to_json(records, sweep, events, found))
 
 
-def to_json(records: Sequence[Record], sweep: str | None = None) -> bytes:
+def to_json(
+    records: Sequence[Record],
+    sweep: str | None = None,
+    events: Sequence[LoggedEvent] = (),
+    found: Interference | None = None,
+) -> bytes:
     """The file's bytes."""
-    return (json.dumps(_report(records, sweep), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    report = _report(records, sweep) | _whole_run(records, events, found)
+    return (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _report(records: Sequence[Record], sweep: str | None) -> Json:
@@ -48,6 +64,15 @@ def _report(records: Sequence[Record], sweep: str | None) -> Json:
         "answers": asdict(answers_of(rows)),
         "failures": _failures(final),
         "environment": _environments(final),
+    }
+
+
+def _whole_run(records: Sequence[Record], events: Sequence[LoggedEvent], found: Interference | None) -> Json:
+    """Did running side by side disturb, and were the devices busy?"""
+    found = found or interference(None, None, asked=False)
+    return {
+        "interference": {**asdict(found), "is_disturbing": found.is_disturbing},
+        "schedule": asdict(schedule_of(chart_of(events, records))),
     }
 
 

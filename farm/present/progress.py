@@ -98,6 +98,10 @@ class TerminalProgress(Observer):
             highlight=False,
         )
 
+    def canary(self, which: str, record: Record) -> None:
+        where = {"alone": "alone", "busy": "among neighbours"}[which]
+        self.console.print(f"[dim]canary {where}: {record.cell.label}  {_headline(record)}[/]", highlight=False)
+
     def ended(self, job: Hashable) -> None:
         task = self._tasks.pop(job, None)
         if task is not None:

@@ -31,7 +31,7 @@ def publish(run: RunFolder, root: Path, images: bool = True) -> Outputs:
     """Write everything below `root`. Raises FarmError for records of the fake engine and for a README without marks."""
     subject = subject_of(run)
     with tempfile.TemporaryDirectory() as scratch:
-        made = write_outputs(subject.records, Path(scratch), images, subject.sweep, subject.events)
+        made = write_outputs(subject.records, Path(scratch), images, subject.sweep, subject.events, run.interference())
         files = [_moved(file, Path(scratch), root) for file in made.files]
     files.append(write_atomically(root / ARCHIVE, pack(run.storage)))
     files += [write_atomically(root / f, results_page(subject, lang).encode()) for f, lang in PAGES.items()]

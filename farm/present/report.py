@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.interference import Interference
 from farm.present.csv_files import write_cells_csv, write_results_csv
 from farm.present.figure_files import write_drawings
-from farm.present.figures import Drawing, all_drawings
-from farm.present.figures.gantt_bars import LoggedEvent
+from farm.present.figures import all_drawings
+from farm.present.figures.gantt_bars import LoggedEvent, chart_of
+from farm.present.figures.schedule import schedule_of
 from farm.present.final_report import write_final_report
 from farm.present.report_html import page_of, write_report_html
-from farm.present.report_html_parts import report_rows, shows_all_batches
+from farm.present.report_html_parts import report_rows, run_methods, shows_all_batches
 from farm.present.words import DEFAULT, check_language
 from farm.records import Record
 from farm.reduce import cell_rows, final_records, refuse_fake, trial_rows
-from farm.rows import CellRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,15 @@ def write_outputs(
     images: bool = True,
     sweep: str | None = None,
     events: Sequence[LoggedEvent] = (),
+    found: Interference | None = None,
     allow_fake: bool = False,
     lang: str = DEFAULT,
 ) -> Outputs:
     """Write report.html, benchmarks, figures and metrics below `out`.
 
-    `sweep` is the sweep's name; `events` the run's log; `images=False` skips the PNGs; `lang` is that of figures and
-    page, CSV and JSON have none. Raises FarmError for records of the fake engine unless allowed, and for a language
-    nobody wrote.
+    `sweep` is the sweep's name; `events` the run's log; `found` what its canary says; `images=False` skips
+    the PNGs; `lang` is that of figures and page, CSV and JSON have none. Raises FarmError for records of the fake
+    engine unless allowed, and for a language nobody wrote.
     """
     check_language(lang)
     if not allow_fake:
@@ -52,22 +54,10 @@ def write_outputs(
     cells, final = cell_rows(records), list(final_records(records).values())
     results_csv = write_results_csv(out / "benchmarks" / "results.csv", trial_rows(records))
     cells_csv = write_cells_csv(out / "benchmarks" / "cells.csv", cells)
-    report = write_final_report(out / "metrics" / "final_report.json", records, sweep)
+    report = write_final_report(out / "metrics" / "final_report.json", records, sweep, events, found)
     drawings = all_drawings(cells, final, events, lang)
-    page = _write_page(out / "report.html", cells, final, events, sweep, lang, drawings)
+    shown = drawings if shows_all_batches(cells) else all_drawings(report_rows(cells), final, events, lang)
+    more = run_methods(found, schedule_of(chart_of(events, final)), lang)
+    page = write_report_html(out / "report.html", page_of(cells, final, shown, lang, sweep, more))
     drawn = write_drawings(drawings, out, images, lang)
     return Outputs((page, results_csv, cells_csv, report, *drawn.files), drawn.warnings)
-
-
-def _write_page(
-    file: Path,
-    cells: Sequence[CellRow],
-    final: Sequence[Record],
-    events: Sequence[LoggedEvent],
-    sweep: str | None,
-    lang: str,
-    drawings: Sequence[Drawing],
-) -> Path:
-    """With the figures at hand, or, where they have a panel for each of many batches, with shorter ones."""
-    shown = drawings if shows_all_batches(cells) else all_drawings(report_rows(cells), final, events, lang)
-    return write_report_html(file, page_of(cells, final, shown, lang, sweep))

@@ -82,9 +82,16 @@ class Page:
 
 
 def page_of(
-    rows: Sequence[CellRow], records: Sequence[Record], drawings: Sequence[Drawing], language: str, sweep: str | None
+    rows: Sequence[CellRow],
+    records: Sequence[Record],
+    drawings: Sequence[Drawing],
+    language: str,
+    sweep: str | None,
+    more_methods: Sequence[str] = (),
 ) -> Page:
-    """`drawings` are those of `report_rows(rows)`, in the page's language; `records` the final one of each cell."""
+    """`drawings` are those of `report_rows(rows)`, in the page's language; `records` the final one of each cell;
+    `more_methods` what the run as a whole tells.
+    """
     warned = caveats(rows, language)
     if not shows_all_batches(rows):
         warned = (*warned, Sentence(say(language, "caveat_batches")))
@@ -100,7 +107,7 @@ def page_of(
         failures=failures(rows),
         cells=cell_lines(rows, language),
         statuses=tuple(sorted({row.status.value for row in rows})),
-        methods=methods(rows, records, language),
+        methods=(*methods(rows, records, language), *more_methods),
         places=places(records, language),
     )
 

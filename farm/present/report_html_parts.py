@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from farm.cells import SpeedTask
+from farm.interference import Interference, Shift, interference
 from farm.present.figures.panels import devices
+from farm.present.figures.schedule import Schedule
 from farm.present.theme import short_title_of
 from farm.present.words import number, numbers_in, say
 from farm.records import Environment, Record
@@ -85,6 +87,28 @@ def methods(rows: Sequence[CellRow], records: Sequence[Record], language: str) -
     protocols = _protocols(rows)
     quality = [say(language, "method_quality", protocols=protocols)] if protocols else []
     return (*([runs] if tasks else []), *(say(language, f"method_{name}") for name in others), *quality)
+
+
+def run_methods(found: Interference | None, schedule: Schedule, language: str) -> tuple[str, ...]:
+    """How the run went as a whole: were the devices busy, and did the groups disturb each other?"""
+    found = found or interference(None, None, asked=False)
+    busy = [] if schedule.busy_share is None else [_busy(schedule, schedule.busy_share, language)]
+    if found.decode is None or found.prefill is None:
+        return (*busy, say(language, "method_no_canary", reason=found.reason or "-"))
+    shifts = {name: _shift(shift) for name, shift in (("decode", found.decode), ("prefill", found.prefill))}
+    verdict = "method_disturbed" if found.is_disturbing else "method_undisturbed"
+    beside = f"{found.neighbours.fewest}–{found.neighbours.most}" if found.neighbours else "-"
+    canary = say(language, "method_canary", cell=found.cell or "-", beside=beside, **shifts)
+    return (*busy, canary + " " + say(language, verdict, limit=number(found.limit_percent)))
+
+
+def _busy(schedule: Schedule, share: float, language: str) -> str:
+    groups, slots = number(schedule.groups), number(schedule.slots)
+    return say(language, "method_busy", share=number(100 * share), slots=slots, groups=groups)
+
+
+def _shift(shift: Shift) -> str:
+    return f"{shift.percent:+.1f} % [{shift.ci_low:+.1f}, {shift.ci_high:+.1f}]"
 
 
 def _protocols(rows: Sequence[CellRow]) -> str:

@@ -70,7 +70,7 @@ class Archive:
 
 def pack(run: Storage) -> bytes:
     """Manifest, log and records of a run, its other files left out. The same run gives the same bytes."""
-    names = ["run.json", *run.files("records")]
+    names = ["run.json", *run.files("records"), *run.files("canary")]
     members = [*run.read_all(names), ("events.jsonl", run.logged().encode())]
     return gzip.compress(_tarred(members), mtime=_EPOCH)
 

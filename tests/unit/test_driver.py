@@ -1,6 +1,6 @@
 """The driver against a scripted pool and a clock in hand: every way a worker can end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -46,8 +46,8 @@ class ScriptedPool:
         self.most_at_once = max(self.most_at_once, len(self._live))
         return job
 
-    def events(self, timeout_s: float) -> Iterator[tuple[JobId, Event]]:
-        for job, events in list(self._live.items()):
+    def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
+        for job, events in [(job, events) for job, events in self._live.items() if job not in held]:
             event = next(events, TICK)
             if event == TICK:
                 self.clock.seconds += 1
@@ -223,11 +223,11 @@ def test_a_full_disk_ends_the_run_and_leaves_no_worker(folder: RunFolder, monkey
 
     monkeypatch.setattr(type(folder.storage), "log", lambda *_: None)
 
-    def keep_two(folder: RunFolder, one: Record) -> None:
+    def refuse(folder: RunFolder, one: Record, shelf: str) -> None:
         monkeypatch.setattr(type(folder.storage), "log", full)
         raise StoreError("no space left")
 
-    monkeypatch.setattr(RunFolder, "write", keep_two)
+    monkeypatch.setattr(RunFolder, "write", refuse)
     with pytest.raises(StoreError, match="no space left"):
         Driver(folder, pool, sweep(), clock=clock).run(group_by_load(found))
     assert set(pool.killed) == {JobId(1), JobId(2)}

@@ -8,6 +8,7 @@ import pytest
 from farm.keys import load_key
 from farm.present.figures.gantt import gantt
 from farm.present.figures.gantt_bars import chart_of, parse_events
+from farm.present.figures.schedule import schedule_of
 from farm.reduce import cell_rows
 from tests.unit import rich_records as rich
 from tests.unit.rich_records import named
@@ -60,3 +61,24 @@ def test_the_gantt_marks_cells_that_did_not_end_well() -> None:
     assert len(named(figure, "failed").x) == 3
     assert "64 cells in 8 load groups" in figure.layout.title.text
     assert "no event log" in notes(gantt((), RECORDS))
+
+
+def test_the_busy_share_counts_processes_at_work_and_not_their_start_or_the_tail() -> None:
+    def event(second: int, what: str, job: int | None = None, **more: object) -> str:
+        load = load_key(RECORDS[0].cell.load)
+        return json.dumps(
+            {"at": f"2026-01-31T12:00:{second:02d}.000+00:00", "what": what, "job": job, **more} | {"load": load}
+        )
+
+    lines = [event(0, "driver_started", capacity=2)]
+    for job, (start, up, loaded, end) in {1: (0, 2, 5, 20), 2: (0, 4, 6, 10)}.items():
+        lines += [event(start, "group_started", job), event(up, "loading", job), event(loaded, "loaded", job)]
+        lines += [event(end, "group_ended", job)]
+    found = schedule_of(chart_of(parse_events("\n".join(sorted(lines))), RECORDS[:1]))
+    assert (found.groups, found.slots, found.wall_s) == (2, 2, 20)
+    assert found.busy_share == pytest.approx((18 + 6) / 40)
+    assert found.loading_share == pytest.approx((3 + 2) / 24)
+
+
+def test_a_run_without_a_log_has_no_busy_share() -> None:
+    assert schedule_of(chart_of((), RECORDS)).busy_share is None

@@ -14,6 +14,7 @@ from farm.present import theme
 from farm.present.figures.curve_legend import legend_entry
 from farm.present.figures.gantt_bars import Bar, Chart, LoggedEvent, chart_of
 from farm.present.figures.panels import in_catalog_order
+from farm.present.figures.schedule import schedule_of
 from farm.records import Record
 
 TITLE = "The sweep as it ran"
@@ -92,4 +93,7 @@ def _subtitle(chart: Chart) -> str:
     loading_s = sum(bar.loaded_s - bar.start_s for bar in chart.bars)
     total_s = sum(bar.end_s - bar.start_s for bar in chart.bars) or 1.0
     share = f"{loading_s / total_s:.0%} of the time was loading (pale)"
+    busy = schedule_of(chart).busy_share
+    if busy is not None:
+        share = f"{chart.slots} device(s), {busy:.0%} busy; {share}"
     return f"{cells} cells in {len(chart.bars)} load groups, {minutes:.1f} minutes; {share}; crosses: cells not ok"

@@ -29,6 +29,7 @@ class LoggedEvent:
     load: str | None = None
     key: str | None = None
     status: str | None = None
+    capacity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One load group on its lane: waiting and loading from `start_s` to `loaded_s`, then measuring to `end_s`."""
+    """One load group on its lane: waiting and loading from `start_s` to `loaded_s`, then measuring to `end_s`.
+
+    `up_s`: when its process was there; `gpus`: how many devices it held.
+    """
 
     lane: int
     start_s: float
@@ -51,20 +55,24 @@ class Bar:
     label: str
     quantization: str
     marks: tuple[Mark, ...] = ()
+    up_s: float = 0.0
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """All bars; `resumed_s` are the moments where a stopped run went on."""
+    """All bars; `resumed_s` are the moments where a stopped run went on; `slots` the devices that there were."""
 
     bars: tuple[Bar, ...]
     resumed_s: tuple[float, ...]
+    slots: int = 1
 
 
 @dataclass(slots=True)
 class _Job:
     load: str
     start_s: float
+    up_s: float | None = None
     loaded_s: float | None = None
     end_s: float | None = None
     marks: tuple[tuple[float, str, str], ...] = ()
@@ -79,7 +87,8 @@ def _event(line: str) -> LoggedEvent | None:
     try:
         data = json.loads(line)
         at_s = datetime.fromisoformat(data["at"]).timestamp()
-        return LoggedEvent(at_s, data["what"], *(data.get(name) for name in ("job", "load", "key", "status")))
+        rest = ("job", "load", "key", "status", "capacity")
+        return LoggedEvent(at_s, data["what"], *(data.get(name) for name in rest))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -98,8 +107,10 @@ def chart_of(events: Sequence[LoggedEvent], records: Iterable[Record]) -> Chart:
         bar = Bar(0, clock(job.start_s), clock(job.loaded_s or end_s), clock(end_s), name, "")
         marks = tuple(Mark(clock(at), status, _label(cells, key)) for at, key, status in job.marks)
         lane = _free_lane(bars, bar.start_s)
-        bars.append(replace(bar, lane=lane, quantization=load.quantization if load else "", marks=marks))
-    return Chart(tuple(bars), tuple(clock(at) for at in resumed))
+        bar = replace(bar, lane=lane, marks=marks, up_s=clock(job.up_s or end_s))
+        bars.append(replace(bar, quantization=load.quantization, gpus=load.gpus) if load else bar)
+    slots = max([event.capacity or 1 for event in events], default=1)
+    return Chart(tuple(bars), tuple(clock(at) for at in resumed), max([slots, *(1 + bar.lane for bar in bars)]))
 
 
 def _label(cells: dict[str, Cell], key: str) -> str:
@@ -121,7 +132,9 @@ def _jobs(events: Sequence[LoggedEvent], load_of: dict[str, str]) -> list[_Job]:
             _mark(open_jobs, load_of.get(event.key), event)
         elif event.job in open_jobs and event.job is not None:
             job = open_jobs[event.job]
-            if event.what == "loaded":
+            if event.what == "loading":
+                job.up_s = event.at_s
+            elif event.what == "loaded":
                 job.loaded_s = event.at_s
             elif event.what == "group_ended":
                 done.append(_closed(open_jobs.pop(event.job), event.at_s))

@@ -129,6 +129,14 @@ TEXTS = {
     "requested one ran.",
     "method_limit": "The physical limit: bytes and FLOPs that a phase must at least move and do, over the device's "
     "measured copy bandwidth and matrix rate (roofline model).",
+    "method_busy": "The devices were {share} % busy: of the time of {slots}, from the first load group's start to the "
+    "last one's end, {groups} groups' processes were at work.",
+    "method_canary": "Non-interference: {cell} was measured alone and again while {beside} other load groups were at "
+    "work on its machine. Its time per output token changed by {decode}, its prefill by {prefill} (medians, 95 % "
+    "interval).",
+    "method_undisturbed": "That is not surely above {limit} %, so figures measured side by side stand.",
+    "method_disturbed": "That is surely above {limit} %: what was measured beside other groups is marked contended.",
+    "method_no_canary": "Whether load groups at work side by side disturbed each other was not shown: {reason}.",
     "method_front": "The front: rows that no other row beats in speed, memory and (where all have it) "
     "perplexity at once.",
     # Expected beside measured

@@ -131,6 +131,13 @@ TEXTS = {
     "frío o se ejecutó otro kernel que el pedido.",
     "method_limit": "El límite físico: los bytes y FLOP que una fase debe mover y hacer como mínimo, sobre el ancho de "
     "banda y el ritmo de producto de matrices medidos en el dispositivo (modelo roofline).",
+    "method_busy": "Los dispositivos estuvieron ocupados un {share} %: del tiempo de {slots}, desde el inicio del "
+    "primer grupo hasta el final del último, los procesos de {groups} grupos estuvieron trabajando.",
+    "method_canary": "Sin interferencia: {cell} se midió sola y otra vez mientras {beside} grupos más trabajaban en su "
+    "máquina. Su tiempo por token cambió {decode}, su prefill {prefill} (medianas, intervalo del 95 %).",
+    "method_undisturbed": "No supera con certeza el {limit} %, así que valen las cifras medidas en paralelo.",
+    "method_disturbed": "Supera con certeza el {limit} %: lo medido junto a otros grupos se marca contended.",
+    "method_no_canary": "No se comprobó si los grupos que trabajan a la vez se estorban: {reason}.",
     "method_front": "El frente: filas que ninguna otra supera a la vez en velocidad, memoria y (si todas la tienen) "
     "perplejidad.",
     # Lo esperado junto a lo medido

@@ -45,6 +45,8 @@ PHRASES = {
     "roof: measured copy bandwidth and matrix product": "techo: ancho de banda de copia y producto de matrices medidos",
     "measured / predicted": "medido / previsto",
     "activations come on top of a prediction": "las activaciones se suman a lo previsto",
+    "device(s)": "dispositivo(s)",
+    "busy;": "de ocupación;",
     "of the time was loading (pale)": "del tiempo fue carga (pálido)",
     "crosses: cells not ok": "cruces: celdas sin resultado",
     "cells in": "celdas en",
