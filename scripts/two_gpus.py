@@ -86,7 +86,7 @@ def _take(given: argparse.Namespace, folder: Path, turn: str) -> None:
 
 
 def _sweep(given: argparse.Namespace, canary: bool) -> Sweep:
-    model, engine = ("fake:slow", "fake") if given.fake else (given.model, given.engine)
+    model, engine = ("fake:steady?pause=0.4", "fake") if given.fake else (given.model, given.engine)
     who = {"name": "two-gpus", "models": [model], "engines": [engine], "quantizations": list(given.precisions)}
     return Sweep.model_validate(who | SHORT | {"runs": given.runs, "max_runs": given.runs, "canary": canary})
 

@@ -2,7 +2,8 @@
 
 A model `fake:SCRIPT[?key=value&...]` names what happens. Every script measures like `steady` except at its planted
 fault; `context=512` restricts the fault to that context, `attempts=1` to the first attempt(s), `p=0.3&seed=7` makes it
-happen with that probability, decided by the cell and the attempt (so a run is reproducible).
+happen with that probability, decided by the cell and the attempt (so a run is reproducible); `pause=0.1` makes each
+generation take that many true seconds.
 
 Time is simulated (`FakeStopwatch`), so derived figures are exact. Records of this engine are never published.
 """
@@ -123,6 +124,7 @@ class Script:
     p: float = 1.0
     seed: int = 0
     when: str = "run"
+    pause: float = 0.0
 
     def strikes(self, context_tokens: int, cache_mode: str, attempt: int) -> bool:
         if self.context not in (None, context_tokens) or (self.attempts is not None and attempt > self.attempts):
@@ -136,7 +138,7 @@ def parse_script(name: str) -> Script:
     fault, _, query = name.partition("?")
     if fault not in FAULTS and fault != "chaos":
         raise SweepError(unknown("fake script", fault, [*FAULTS, "chaos"], "models"))
-    kinds = {"context": int, "attempts": int, "p": float, "seed": int, "when": str}
+    kinds = {"context": int, "attempts": int, "p": float, "seed": int, "when": str, "pause": float}
     options = dict(parse_qsl(query))
     for key in options:
         if key not in kinds:
@@ -204,6 +206,7 @@ class FakeEngine:
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> FakeGeneration:
         context = len(token_ids[0])
+        time.sleep(self.script.pause)
         if self.script.when == "run" and self.script.strikes(context, cache_mode, self.attempt):
             self.strike(context, cache_mode)
         return FakeGeneration(self, token_ids, cache_mode)

@@ -17,46 +17,29 @@ from typing import Any
 
 import pytest
 
-from cluster.ray_cluster import GPU_TYPE, ray  # by way of the package that says how Ray authenticates
+from cluster.ray_cluster import ray  # by way of the package that says how Ray authenticates
 from cluster.ray_pool import RayPool
-from cluster.run import RunSummary, open_pool, run_sweep
+from cluster.run import RunSummary, run_sweep
 from farm.errors import ClusterError, StoreError
 from farm.expand import expand
 from farm.observer import Observer
 from farm.records import Record
 from farm.store import RunFolder
+from tests.soak import add_node, soak, two_nodes
 from tests.unit.sweeps import sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-FAST_HEARTBEATS = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 2,
-}
-
-
-def add_node(cluster: Any, kind: str, gpus: int = 2) -> object:
-    return cluster.add_node(num_cpus=2, num_gpus=gpus, labels={GPU_TYPE: kind})
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": FAST_HEARTBEATS}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        add_node(made, "H100")
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with two_nodes() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def pool(cluster: Any) -> Iterator[RayPool]:
-    with open_pool("ray", "auto", cluster.address) as opened:
-        yield opened
+def pool(cluster: Any) -> RayPool:
+    return RayPool(started_here=False)
 
 
 def run(
@@ -155,6 +138,14 @@ def test_a_canary_is_measured_alone_and_again_while_all_gpus_are_busy(pool: RayP
     assert (found.reason, found.is_disturbing, found.decode.percent) == (None, False, 0.0)  # fake time: no shift at all
     assert found.neighbours.fewest == 3
     assert {r.disturbed for r in records} == {None}
+
+
+def test_a_short_soak(cluster: Any, tmp_path: Path) -> None:
+    """`python -m tests.soak` is the long one. A lost node is replaced, so the cluster is as it was."""
+    report = soak(cluster, tmp_path, cells=20, faults=12, seed=7)
+    assert report.ok, report
+    assert report.faults_in_all >= 12
+    assert sum(report.final.values()) == report.cells == 20
 
 
 class KillsANode(Observer):

@@ -1,0 +1,336 @@
+"""Hundreds of random faults over one sweep, and nothing may be lost: `python -m tests.soak`.
+
+Two nodes with two fake GPUs each (`ray.cluster_utils.Cluster`), a sweep of fake cells whose scripts raise, run out of
+memory and refuse, and from outside, in seeded random order: workers killed (SIGKILL, SIGSEGV), the driver killed or
+interrupted, a node lost, a finished record cut in half, a second driver on the same folder. A driver that is gone is
+started again with `farm resume`, until every cell has a final status.
+
+Then every cell must have exactly one final status, no finished record may be lost or measured twice, no worker may be
+left, no GPU held. Told are these figures, the faults by kind, and how long after each the next point came in.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster.ray_cluster import GPU_TYPE, connect, ray  # by way of the package that says how Ray authenticates
+from farm.records import Record, from_json
+from farm.stats import median
+from farm.store import RunFolder
+from farm.sweep import Sweep
+from tests.unit.sweeps import sweep
+
+CELLS_A_LOAD = 10
+PLANTED = ("raise", "unpicklable", "oom", "host-oom", "unsupported")  # each tells itself apart in its record
+OUTSIDE = {"worker_sigkill": 8, "worker_sigsegv": 4, "record_cut": 4, "driver_sigkill": 2, "driver_sigint": 1}
+RARE = {"second_driver": 1, "node_lost": 1}
+RECOVERY_LIMIT_S = 120.0
+FAST_HEARTBEATS = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 2,
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """`lost`, `doubled`, `without_final`, `orphans` and `held_gpus` must all be zero."""
+
+    cells: int
+    faults: dict[str, int] = field(default_factory=dict)
+    faults_in_all: int = 0
+    final: dict[str, int] = field(default_factory=dict)
+    without_final: int = 0
+    lost: int = 0
+    doubled: int = 0
+    orphans: int = 0
+    held_gpus: float = 0.0
+    drivers: int = 0
+    recovery_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    wall_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return not (self.lost or self.doubled or self.without_final or self.orphans or self.held_gpus)
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--cells", type=int, default=300)
+    ask.add_argument("--faults", type=int, default=200)
+    ask.add_argument("--seed", type=int, default=42)
+    given = ask.parse_args()
+    with tempfile.TemporaryDirectory() as out, two_nodes() as cluster:
+        report = soak(cluster, Path(out), given.cells, given.faults, given.seed)
+    print(json.dumps(asdict(report) | {"ok": report.ok}, indent=1))
+    sys.exit(0 if report.ok else 1)
+
+
+@contextmanager
+def two_nodes() -> Iterator[Any]:
+    """A head without GPUs and two nodes with two fake GPUs each; this process is connected to it."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": FAST_HEARTBEATS}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        add_node(cluster)
+    connect(cluster.address)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def add_node(cluster: Any, kind: str = "H100", gpus: int = 2) -> Any:
+    return cluster.add_node(num_cpus=2, num_gpus=gpus, labels={GPU_TYPE: kind})
+
+
+def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int) -> Report:
+    """Runs to the end, whatever happens on the way; the report says how it went."""
+    began, farm = time.monotonic(), _Farm(cluster, out, fake_sweep(cells, faults, seed))
+    dice = random.Random(seed)
+    while not farm.is_done() or farm.injected() < faults:
+        farm.keep_driving()
+        if farm.injected() < faults:
+            time.sleep(dice.uniform(0.1, 0.6))
+            farm.inject(dice)
+        else:
+            time.sleep(0.2)
+    farm.end()
+    return farm.report(time.monotonic() - began)
+
+
+def fake_sweep(cells: int, faults: int, seed: int) -> Sweep:
+    """About half of the faults are planted: a cell strikes on its first attempt, as its script and its seed say."""
+    share = 0.5 * faults / cells
+    scripts = [
+        f"fake:{PLANTED[index % len(PLANTED)]}?p={share:.3f}&seed={seed + index}&attempts=1&pause=0.15"
+        for index in range(cells // CELLS_A_LOAD)
+    ]
+    contexts = list(range(16, 16 + CELLS_A_LOAD // 2))
+    return sweep(models=scripts, contexts=contexts, limits={"cell_timeout_s": 30, "load_timeout_s": 60})
+
+
+class _Farm:
+    """The sweep, its driver process, the faults so far and what was safe before each."""
+
+    def __init__(self, cluster: Any, out: Path, what: Sweep) -> None:
+        self.cluster, self.out = cluster, out / "run"
+        self.file = out / "sweep.yaml"
+        self.file.write_text(what.to_yaml())
+        self.log = (out / "driver.log").open("ab")
+        self.driver: subprocess.Popen[bytes] | None = None
+        self.drivers = 0
+        self.outside: Counter[str] = Counter()
+        self.safe: dict[Path, bytes] = {}
+        self.cut: set[Path] = set()
+        self.waits: list[tuple[str, float, int]] = []
+        self.recovered_s: dict[str, list[float]] = {}
+
+    def keep_driving(self) -> None:
+        """Start a driver when there is none and something is left to do."""
+        self._look()
+        if self.driver is not None and self.driver.poll() is None:
+            return
+        if not self.is_done():
+            self.driver = self._start()
+            self.drivers += 1
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        begin = ["resume", str(self.out)] if (self.out / "run.json").exists() else ["run", str(self.file)]
+        more = ["--out", str(self.out)] if begin[0] == "run" else []
+        command = [sys.executable, "-m", "farm", *begin, *more, "--no-images", "--address", self.cluster.address]
+        return subprocess.Popen(command, stdout=self.log, stderr=self.log)
+
+    def is_done(self) -> bool:
+        """Every cell's newest record is final, and the last driver has seen that."""
+        if self.driver is None or self.driver.poll() is None:
+            return False
+        return not _open_cells(self.out)
+
+    def injected(self) -> int:
+        return sum(self.outside.values()) + sum(self._planted().values())
+
+    def _planted(self) -> Counter[str]:
+        told = Counter(r.failure.exception or "" for r in _records(self.out) if r.failure)
+        names = ("ValueError", "Unpicklable", "OutOfMemoryError", "MemoryError", "Unsupported")
+        return Counter({name: told[error] for name, error in zip(PLANTED, names, strict=True) if told[error]})
+
+    def inject(self, dice: random.Random) -> None:
+        kinds = OUTSIDE | RARE
+        kind = dice.choices(list(kinds), weights=list(kinds.values()))[0]
+        self.safe |= _whole_files(self.out)
+        if getattr(self, f"_{kind}")(dice):
+            self.outside[kind] += 1
+            self.waits.append((kind, time.monotonic(), len(_whole_files(self.out))))
+
+    def _worker_sigkill(self, dice: random.Random) -> bool:
+        return self._signal_worker(dice, signal.SIGKILL)
+
+    def _worker_sigsegv(self, dice: random.Random) -> bool:
+        return self._signal_worker(dice, signal.SIGSEGV)
+
+    def _signal_worker(self, dice: random.Random, which: signal.Signals) -> bool:
+        alive = sorted(pid for pid in _worker_pids(self.out) if _is_worker(pid))
+        if not alive:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(dice.choice(alive), which)
+            return True
+        return False
+
+    def _driver_sigkill(self, dice: random.Random) -> bool:
+        return self._signal_driver(signal.SIGKILL)
+
+    def _driver_sigint(self, dice: random.Random) -> bool:
+        return self._signal_driver(signal.SIGINT)
+
+    def _signal_driver(self, which: signal.Signals) -> bool:
+        if self.driver is None or self.driver.poll() is not None or not (self.out / "run.json").exists():
+            return False
+        self.driver.send_signal(which)
+        self.driver.wait(timeout=60)
+        return True
+
+    def _record_cut(self, dice: random.Random) -> bool:
+        """Between two drivers: while one is at work nobody else writes here."""
+        self._signal_driver(signal.SIGKILL)
+        files = sorted(_whole_files(self.out))
+        if not files:
+            return False
+        victim = dice.choice(files)
+        victim.write_bytes(victim.read_bytes()[:-50])
+        self.cut.add(victim)
+        return True
+
+    def _second_driver(self, dice: random.Random) -> bool:
+        """Refused, as long as the first one lives."""
+        if self.driver is None or self.driver.poll() is not None or not (self.out / "lock.json").exists():
+            return False
+        second = subprocess.run([*self.driver.args], capture_output=True, timeout=120, check=False)  # type: ignore[misc]
+        return second.returncode == 2 and b"another run is writing here" in second.stderr
+
+    def _node_lost(self, dice: random.Random) -> bool:
+        """And another one joins."""
+        workers = [node for node in self.cluster.worker_nodes if node.node_id in _gpu_node_ids()]
+        self.cluster.remove_node(dice.choice(sorted(workers, key=lambda node: node.node_id)), allow_graceful=False)
+        add_node(self.cluster)
+        return True
+
+    def _look(self) -> None:
+        """Has the next point come in since each fault?"""
+        there, still = len(_whole_files(self.out)), []
+        for kind, at_s, before in self.waits:
+            if there > before:
+                self.recovered_s.setdefault(kind, []).append(time.monotonic() - at_s)
+            elif time.monotonic() - at_s > RECOVERY_LIMIT_S:
+                raise RuntimeError(f"no point came in within {RECOVERY_LIMIT_S:.0f} s after {kind}")
+            else:
+                still.append((kind, at_s, before))
+        self.waits = still
+
+    def end(self) -> None:
+        if self.driver is not None:
+            self.driver.wait(timeout=60)
+        self.log.close()
+
+    def report(self, wall_s: float) -> Report:
+        records, final = _records(self.out), RunFolder(self.out).results()
+        faults = dict(sorted((self.outside + self._planted()).items()))
+        cells = len(RunFolder(self.out).manifest().keys)
+        kept = _whole_files(self.out)
+        good = [r for r in records if r.status.is_final]
+        times = {kind: {"median": median(s), "max": max(s)} for kind, s in sorted(self.recovered_s.items())}
+        return Report(
+            cells=cells,
+            faults=faults,
+            faults_in_all=sum(faults.values()),
+            final=dict(Counter(r.status.value for r in final if r.status.is_final)),
+            without_final=cells - sum(r.status.is_final for r in final),
+            lost=sum(kept.get(file) != data for file, data in self.safe.items() if file not in self.cut),
+            doubled=len(good) - len({r.key for r in good}),
+            orphans=sum(_settled_gone(pid) for pid in _worker_pids(self.out)),
+            held_gpus=_held_gpus(),
+            drivers=self.drivers,
+            recovery_s=times,
+            wall_s=wall_s,
+        )
+
+
+def _records(out: Path) -> list[Record]:
+    return [from_json(data) for data in _whole_files(out).values()]
+
+
+def _whole_files(out: Path) -> dict[Path, bytes]:
+    """Finished records by file; one that is being renamed or was cut is not among them."""
+    found = {}
+    for file in out.glob("records/*/[0-9]*.json"):
+        with suppress(OSError):
+            data = file.read_bytes()
+            if data.endswith(b"}\n"):
+                found[file] = data
+    return found
+
+
+def _open_cells(out: Path) -> set[str]:
+    keys = RunFolder(out).manifest().keys if (out / "run.json").exists() else ("nothing yet",)
+    return set(keys) - {r.key for r in _records(out) if r.status.is_final}
+
+
+def _worker_pids(out: Path) -> set[int]:
+    with suppress(FileNotFoundError):
+        lines = (out / "events.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        return {event["pid"] for event in events if event["what"] == "loading"}
+    return set()
+
+
+def _is_worker(pid: int) -> bool:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "ray::" in " ".join(process.cmdline())
+    return False
+
+
+def _settled_gone(pid: int) -> bool:
+    """True when a worker is still there ten seconds after everything ended."""
+    until = time.monotonic() + 10
+    while _is_worker(pid) and time.monotonic() < until:
+        time.sleep(0.2)
+    return _is_worker(pid)
+
+
+def _gpu_node_ids() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")}
+
+
+def _held_gpus() -> float:
+    until = time.monotonic() + 10
+    while (held := _gpus(ray.cluster_resources()) - _gpus(ray.available_resources())) and time.monotonic() < until:
+        time.sleep(0.2)
+    return held
+
+
+def _gpus(resources: dict[str, float]) -> float:
+    return resources.get("GPU", 0.0)
+
+
+if __name__ == "__main__":
+    main()
