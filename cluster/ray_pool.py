@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.placement import Ledger, Node, able_nodes, check_demands, demand_of
+from cluster.placement import DOUBT_S, Ledger, Node, able_nodes, check_demands, demand_of
 from cluster.pool import JobId
 from cluster.ray_cluster import LOOK_AGAIN_S, first_line, nodes, order_gpus, wait_for_nodes
 from cluster.worker import Worker, prepare
@@ -46,6 +46,7 @@ class RayPool:
         self._actors: dict[JobId, Any] = {}
         self._streams: dict[Any, JobId] = {}
         self._pids: dict[JobId, int] = {}
+        self._missed_since_s: dict[Load, float] = {}
         self._count = 0
 
     @property
@@ -81,9 +82,15 @@ class RayPool:
                 yield Prepared(load, node.address, 0.0, f"the process that made it died: {first_line(error)}")
 
     def has_room(self, load: Load) -> bool:
+        """Raises ClusterError when the last node that could run it left and none came within the time to wait."""
         self._look_again(LOOK_AGAIN_S)
-        check_demands(self._ledger.nodes, [load])  # the last node that could run it may have left
-        return self._ledger.place_for(load) is not None
+        if able_nodes(self._ledger.nodes, load):
+            self._missed_since_s.pop(load, None)
+            return self._ledger.place_for(load) is not None
+        since_s = self._missed_since_s.setdefault(load, time.monotonic())
+        if time.monotonic() - since_s >= max(self._wait_s, DOUBT_S):
+            check_demands(self._ledger.nodes, [load])
+        return False
 
     def _look_again(self, age_s: float) -> None:
         if time.monotonic() - self._looked_at_s >= age_s:
@@ -111,7 +118,8 @@ class RayPool:
 
     def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
         streams = [stream for stream, job in self._streams.items() if job not in held]
-        if not streams:
+        if not streams:  # everything waits for a node
+            time.sleep(timeout_s)
             return
         ready, _ = ray.wait(streams, num_returns=1, timeout=timeout_s, fetch_local=True)
         more, _ = ray.wait(streams, num_returns=len(streams), timeout=0) if ready else ([], [])

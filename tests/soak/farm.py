@@ -1,37 +1,22 @@
-"""Hundreds of random faults over one sweep, and nothing may be lost: `python -m tests.soak`.
+"""A sweep under fire: its driver process, the faults so far, and what was safe before each."""
 
-Two nodes with two fake GPUs each (`ray.cluster_utils.Cluster`), a sweep of fake cells whose scripts raise, run out of
-memory and refuse, and from outside, in seeded random order: workers killed (SIGKILL, SIGSEGV), the driver killed or
-interrupted, a node lost, a finished record cut in half, a second driver on the same folder. A driver that is gone is
-started again with `farm resume`, until every cell has a final status.
-
-Then every cell must have exactly one final status, no finished record may be lost or measured twice, no worker may be
-left, no GPU held. Told are these figures, the faults by kind, and how long after each the next point came in.
-"""
-
-import argparse
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from cluster.ray_cluster import GPU_TYPE, connect, ray  # by way of the package that says how Ray authenticates
-from farm.records import Record, from_json
 from farm.stats import median
 from farm.store import RunFolder
 from farm.sweep import Sweep
+from tests.soak.looking import is_left_over, is_worker, open_cells, records_in, whole_files, worker_pids
+from tests.soak.nodes import add_node, gpu_node_ids, held_gpus
+from tests.soak.report import Report
 from tests.unit.sweeps import sweep
 
 CELLS_A_LOAD = 10
@@ -39,72 +24,11 @@ PLANTED = ("raise", "unpicklable", "oom", "host-oom", "unsupported")  # each tel
 OUTSIDE = {"worker_sigkill": 8, "worker_sigsegv": 4, "record_cut": 4, "driver_sigkill": 2, "driver_sigint": 1}
 RARE = {"second_driver": 1, "node_lost": 1}
 RECOVERY_LIMIT_S = 120.0
-FAST_HEARTBEATS = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 2,
-}
-
-
-@dataclass(slots=True)
-class Report:
-    """`lost`, `doubled`, `without_final`, `orphans` and `held_gpus` must all be zero."""
-
-    cells: int
-    faults: dict[str, int] = field(default_factory=dict)
-    faults_in_all: int = 0
-    final: dict[str, int] = field(default_factory=dict)
-    without_final: int = 0
-    lost: int = 0
-    doubled: int = 0
-    orphans: int = 0
-    held_gpus: float = 0.0
-    drivers: int = 0
-    recovery_s: dict[str, dict[str, float]] = field(default_factory=dict)
-    wall_s: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        return not (self.lost or self.doubled or self.without_final or self.orphans or self.held_gpus)
-
-
-def main() -> None:
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--cells", type=int, default=300)
-    ask.add_argument("--faults", type=int, default=200)
-    ask.add_argument("--seed", type=int, default=42)
-    given = ask.parse_args()
-    with tempfile.TemporaryDirectory() as out, two_nodes() as cluster:
-        report = soak(cluster, Path(out), given.cells, given.faults, given.seed)
-    print(json.dumps(asdict(report) | {"ok": report.ok}, indent=1))
-    sys.exit(0 if report.ok else 1)
-
-
-@contextmanager
-def two_nodes() -> Iterator[Any]:
-    """A head without GPUs and two nodes with two fake GPUs each; this process is connected to it."""
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "_system_config": FAST_HEARTBEATS}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        add_node(cluster)
-    connect(cluster.address)
-    try:
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
-def add_node(cluster: Any, kind: str = "H100", gpus: int = 2) -> Any:
-    return cluster.add_node(num_cpus=2, num_gpus=gpus, labels={GPU_TYPE: kind})
 
 
 def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int) -> Report:
     """Runs to the end, whatever happens on the way; the report says how it went."""
-    began, farm = time.monotonic(), _Farm(cluster, out, fake_sweep(cells, faults, seed))
+    began, farm = time.monotonic(), Farm(cluster, out, fake_sweep(cells, faults, seed))
     dice = random.Random(seed)
     while not farm.is_done() or farm.injected() < faults:
         farm.keep_driving()
@@ -128,7 +52,7 @@ def fake_sweep(cells: int, faults: int, seed: int) -> Sweep:
     return sweep(models=scripts, contexts=contexts, limits={"cell_timeout_s": 30, "load_timeout_s": 60})
 
 
-class _Farm:
+class Farm:
     """The sweep, its driver process, the faults so far and what was safe before each."""
 
     def __init__(self, cluster: Any, out: Path, what: Sweep) -> None:
@@ -163,23 +87,23 @@ class _Farm:
         """Every cell's newest record is final, and the last driver has seen that."""
         if self.driver is None or self.driver.poll() is None:
             return False
-        return not _open_cells(self.out)
+        return not open_cells(self.out)
 
     def injected(self) -> int:
         return sum(self.outside.values()) + sum(self._planted().values())
 
     def _planted(self) -> Counter[str]:
-        told = Counter(r.failure.exception or "" for r in _records(self.out) if r.failure)
+        told = Counter(r.failure.exception or "" for r in records_in(self.out) if r.failure)
         names = ("ValueError", "Unpicklable", "OutOfMemoryError", "MemoryError", "Unsupported")
         return Counter({name: told[error] for name, error in zip(PLANTED, names, strict=True) if told[error]})
 
     def inject(self, dice: random.Random) -> None:
         kinds = OUTSIDE | RARE
         kind = dice.choices(list(kinds), weights=list(kinds.values()))[0]
-        self.safe |= _whole_files(self.out)
+        self.safe |= whole_files(self.out)
         if getattr(self, f"_{kind}")(dice):
             self.outside[kind] += 1
-            self.waits.append((kind, time.monotonic(), len(_whole_files(self.out))))
+            self.waits.append((kind, time.monotonic(), len(whole_files(self.out))))
 
     def _worker_sigkill(self, dice: random.Random) -> bool:
         return self._signal_worker(dice, signal.SIGKILL)
@@ -188,7 +112,7 @@ class _Farm:
         return self._signal_worker(dice, signal.SIGSEGV)
 
     def _signal_worker(self, dice: random.Random, which: signal.Signals) -> bool:
-        alive = sorted(pid for pid in _worker_pids(self.out) if _is_worker(pid))
+        alive = sorted(pid for pid in worker_pids(self.out) if is_worker(pid))
         if not alive:
             return False
         with suppress(ProcessLookupError):
@@ -212,7 +136,7 @@ class _Farm:
     def _record_cut(self, dice: random.Random) -> bool:
         """Between two drivers: while one is at work nobody else writes here."""
         self._signal_driver(signal.SIGKILL)
-        files = sorted(_whole_files(self.out))
+        files = sorted(whole_files(self.out))
         if not files:
             return False
         victim = dice.choice(files)
@@ -229,14 +153,14 @@ class _Farm:
 
     def _node_lost(self, dice: random.Random) -> bool:
         """And another one joins."""
-        workers = [node for node in self.cluster.worker_nodes if node.node_id in _gpu_node_ids()]
+        workers = [node for node in self.cluster.worker_nodes if node.node_id in gpu_node_ids()]
         self.cluster.remove_node(dice.choice(sorted(workers, key=lambda node: node.node_id)), allow_graceful=False)
         add_node(self.cluster)
         return True
 
     def _look(self) -> None:
         """Has the next point come in since each fault?"""
-        there, still = len(_whole_files(self.out)), []
+        there, still = len(whole_files(self.out)), []
         for kind, at_s, before in self.waits:
             if there > before:
                 self.recovered_s.setdefault(kind, []).append(time.monotonic() - at_s)
@@ -252,10 +176,10 @@ class _Farm:
         self.log.close()
 
     def report(self, wall_s: float) -> Report:
-        records, final = _records(self.out), RunFolder(self.out).results()
+        records, final = records_in(self.out), RunFolder(self.out).results()
         faults = dict(sorted((self.outside + self._planted()).items()))
         cells = len(RunFolder(self.out).manifest().keys)
-        kept = _whole_files(self.out)
+        kept = whole_files(self.out)
         good = [r for r in records if r.status.is_final]
         times = {kind: {"median": median(s), "max": max(s)} for kind, s in sorted(self.recovered_s.items())}
         return Report(
@@ -266,71 +190,9 @@ class _Farm:
             without_final=cells - sum(r.status.is_final for r in final),
             lost=sum(kept.get(file) != data for file, data in self.safe.items() if file not in self.cut),
             doubled=len(good) - len({r.key for r in good}),
-            orphans=sum(_settled_gone(pid) for pid in _worker_pids(self.out)),
-            held_gpus=_held_gpus(),
+            orphans=sum(is_left_over(pid) for pid in worker_pids(self.out)),
+            held_gpus=held_gpus(),
             drivers=self.drivers,
             recovery_s=times,
             wall_s=wall_s,
         )
-
-
-def _records(out: Path) -> list[Record]:
-    return [from_json(data) for data in _whole_files(out).values()]
-
-
-def _whole_files(out: Path) -> dict[Path, bytes]:
-    """Finished records by file; one that is being renamed or was cut is not among them."""
-    found = {}
-    for file in out.glob("records/*/[0-9]*.json"):
-        with suppress(OSError):
-            data = file.read_bytes()
-            if data.endswith(b"}\n"):
-                found[file] = data
-    return found
-
-
-def _open_cells(out: Path) -> set[str]:
-    keys = RunFolder(out).manifest().keys if (out / "run.json").exists() else ("nothing yet",)
-    return set(keys) - {r.key for r in _records(out) if r.status.is_final}
-
-
-def _worker_pids(out: Path) -> set[int]:
-    with suppress(FileNotFoundError):
-        lines = (out / "events.jsonl").read_text().splitlines()
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        return {event["pid"] for event in events if event["what"] == "loading"}
-    return set()
-
-
-def _is_worker(pid: int) -> bool:
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "ray::" in " ".join(process.cmdline())
-    return False
-
-
-def _settled_gone(pid: int) -> bool:
-    """True when a worker is still there ten seconds after everything ended."""
-    until = time.monotonic() + 10
-    while _is_worker(pid) and time.monotonic() < until:
-        time.sleep(0.2)
-    return _is_worker(pid)
-
-
-def _gpu_node_ids() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")}
-
-
-def _held_gpus() -> float:
-    until = time.monotonic() + 10
-    while (held := _gpus(ray.cluster_resources()) - _gpus(ray.available_resources())) and time.monotonic() < until:
-        time.sleep(0.2)
-    return held
-
-
-def _gpus(resources: dict[str, float]) -> float:
-    return resources.get("GPU", 0.0)
-
-
-if __name__ == "__main__":
-    main()
