@@ -25,7 +25,8 @@ from farm.expand import expand
 from farm.observer import Observer
 from farm.records import Record
 from farm.store import RunFolder
-from tests.soak import add_node, soak, two_nodes
+from tests.soak.farm import soak
+from tests.soak.nodes import add_node, two_nodes
 from tests.unit.sweeps import sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
