@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from farm.formulas import tpot_s
 from farm.records import Neighbours, Record, Status, Trial
-from farm.stats import ratio_of_medians
+from farm.stats import bootstrap_ratio_ci, median
 
 LIMIT_PERCENT = 5.0  # a shift that is surely larger than this spoils what was measured among neighbours
 
@@ -55,7 +55,7 @@ def interference(alone: Record | None, busy: Record | None, asked: bool) -> Inte
     if reason is not None or alone.speed is None or busy.speed is None:
         return Interference(cell=alone.cell.label, neighbours=busy.neighbours, reason=reason)
     before, after = alone.speed.trials, busy.speed.trials
-    decode, prefill = _shift(_tpot(before), _tpot(after)), _shift(_prefill(before), _prefill(after))
+    decode, prefill = shift(_tpot(before), _tpot(after)), shift(_prefill(before), _prefill(after))
     return Interference(alone.cell.label, decode, prefill, busy.neighbours)
 
 
@@ -75,10 +75,14 @@ def _device(record: Record) -> tuple[str, str | None] | None:
     return None if where is None else (where.host, where.device_uuid)
 
 
-def _shift(alone: Sequence[float], busy: Sequence[float]) -> Shift | None:
-    if len(alone) < 2 or len(busy) < 2:
+def shift(alone: Sequence[float], busy: Sequence[float]) -> Shift | None:
+    """Of the medians; None with too few samples for an interval."""
+    if not alone or not busy:
         return None
-    return Shift(*(100 * (ratio - 1) for ratio in ratio_of_medians(busy, alone)))
+    low, high = bootstrap_ratio_ci(busy, alone)
+    if low is None or high is None:
+        return None
+    return Shift(*(100 * (ratio - 1) for ratio in (median(busy) / median(alone), low, high)))
 
 
 def _tpot(trials: Iterable[Trial]) -> list[float]:

@@ -19,12 +19,12 @@ from typing import Any
 
 from cluster.run import RunSummary, open_pool, run_sweep
 from farm.formulas import tpot_s
-from farm.interference import Interference
+from farm.interference import Interference, shift
 from farm.present.figures.gantt_bars import chart_of, parse_events
 from farm.present.figures.schedule import Schedule, schedule_of
 from farm.records import Record
 from farm.reduce import cell_rows
-from farm.stats import median, ratio_of_medians
+from farm.stats import median
 from farm.store import RunFolder
 from farm.sweep import Sweep
 
@@ -141,9 +141,9 @@ def _shifts(one: Sequence[Turn], two: Sequence[Turn]) -> dict[str, dict[str, flo
     found = {}
     for name in one[0].tpots_s:
         solo, packed = ([s for turn in turns for s in turn.tpots_s.get(name, [])] for turns in (one, two))
-        if solo and packed:
-            percent = (100 * (ratio - 1) for ratio in ratio_of_medians(packed, solo))
-            found[name] = dict(zip(("percent", "ci_low", "ci_high"), percent, strict=True))
+        change = shift(solo, packed)
+        if change is not None:
+            found[name] = asdict(change)
     return found
 
 
@@ -156,8 +156,8 @@ def print_table(told: dict[str, Any]) -> None:
         print(f"{turn['folder']:<12}{turn['wall_s']:>8.1f}{'-' if busy is None else f'{busy:.0%}':>7}  {words}")
     if told["speedup"]:
         print(f"two GPUs are {told['speedup']:.2f}x as fast as one")
-    for name, shift in told["solo_to_packed"].items():
-        print(f"  {name:<8}{_percent(shift)} a token, solo to packed")
+    for name, change in told["solo_to_packed"].items():
+        print(f"  {name:<8}{_percent(change)} a token, solo to packed")
     canary = told["canary"]
     if canary:
         said = "; ".join(f"{phase} {_percent(canary[phase])}" for phase in ("decode", "prefill") if canary[phase])
@@ -165,8 +165,8 @@ def print_table(told: dict[str, Any]) -> None:
     print(f"contended: {', '.join(told['contended']) or 'none'}")
 
 
-def _percent(shift: dict[str, float]) -> str:
-    return f"{shift['percent']:+.2f} % [{shift['ci_low']:+.2f}, {shift['ci_high']:+.2f}]"
+def _percent(change: dict[str, float]) -> str:
+    return f"{change['percent']:+.2f} % [{change['ci_low']:+.2f}, {change['ci_high']:+.2f}]"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from farm.present.final_report import to_json
 from farm.present.report_html_parts import run_methods
 from farm.records import Neighbours, Record, Status
 from farm.reduce import cell_rows
-from farm.stats import ratio_of_medians
 from farm.store import Manifest, RunFolder
 from tests.unit import record_builder as build
 from tests.unit.record_builder import speed
@@ -62,10 +61,6 @@ def test_a_slower_prefill_alone_counts_too_and_being_faster_does_not() -> None:
 def test_a_shift_whose_interval_reaches_below_the_limit_condemns_nothing() -> None:
     assert not Interference(decode=Shift(9.0, 4.9, 14.0), prefill=Shift(0, 0, 0)).is_disturbing
     assert Interference(decode=Shift(9.0, 5.1, 14.0), prefill=Shift(0, 0, 0)).is_disturbing
-
-
-def test_the_ratio_of_medians_by_hand() -> None:
-    assert ratio_of_medians([2.0, 2.0, 2.0], [4.0, 4.0, 4.0]) == (0.5, 0.5, 0.5)
 
 
 OTHER_GPU = replace(build.environment(), device_uuid="GPU-1")
