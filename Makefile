@@ -63,7 +63,7 @@ notebook: setup
 	$(VENV)/bin/python -m scripts.execute_notebook
 
 build:
-	docker build --file Dockerfile.gpu --tag $(IMAGE) .
+	docker build --file Dockerfile.gpu --tag $(IMAGE) --build-arg FARM_COMMIT="$$(git rev-parse HEAD)" .
 
 # The token goes in by the environment, not by the command line that every user of the machine can read. An empty one
 # would switch Jupyter's check off, so it is replaced, too.

@@ -113,10 +113,13 @@ def _driver() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, with `-dirty` when its code was changed; None for an installed package."""
+    """The commit of the source tree, with `-dirty` when its code was changed.
+
+    A copy without its history (an image, a submitted job) is of the commit that $FARM_COMMIT names, if any.
+    """
     root = Path(farm.__file__).resolve().parent.parent
     if not (root / ".git").exists():  # git would go on looking upwards and answer for another repository
-        return None
+        return os.environ.get("FARM_COMMIT") or None
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     changes = _git(root, "status", "--porcelain", "--", *_SOURCES)
     return f"{commit}-dirty" if changes else commit

@@ -60,6 +60,8 @@ def test_a_run_in_an_object_store_is_reported_from_there(tmp_path: Path, capsys:
     assert farm("report", uri, "--no-images") == 0
     assert f"{uri}/report.html" in capsys.readouterr().out
     assert open_storage(uri).read("benchmarks/results.csv") == first
+    assert farm("resume", uri, "--pool", "inline", "--no-images") == 0
+    assert "2 kept from before" in capsys.readouterr().out
     assert "lock.json" not in open_storage(uri).files("")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]  # nothing of it fell beside
 
