@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from farm import __version__
-from farm.cli_runs import compare
+from farm.cli_runs import advise, compare
 from farm.errors import FarmError, Interrupted
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
@@ -254,6 +254,7 @@ def doctor() -> int:
     return 0 if all(check.ok for check in checks if check.required) else 1
 
 
+cli.add_command(advise)
 cli.add_command(compare)
 
 

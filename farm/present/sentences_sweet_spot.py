@@ -59,8 +59,8 @@ def _lead(front: Front, language: str, several: bool) -> Sentence:
         where=where,
         name=label(row, front),
         speed=number(speed_of(row)),
-        memory=_gb(row),
-        quality=_quality(row, language),
+        memory=gigabytes(row),
+        quality=quality_words(row, language),
         context=number(front.context),
         batch=row.batch_size,
         within=say(language, "spot_within") if front.with_quality else "",
@@ -68,7 +68,8 @@ def _lead(front: Front, language: str, several: bool) -> Sentence:
     return Sentence(begin(text), (row.key,), is_lead=True)
 
 
-def _quality(row: CellRow, language: str) -> str:
+def quality_words(row: CellRow, language: str) -> str:
+    """`, perplexity +1.2 %`; empty where nothing was measured."""
     percent = row.quality.perplexity_delta_percent
     if percent is not None:
         return say(language, "spot_quality", percent=f"{percent:+.2f}")
@@ -86,7 +87,7 @@ def _ends(front: Front, language: str) -> Sentence | None:
         name=label(fastest, front),
         speed=number(speed_of(fastest)),
         small=label(smallest, front),
-        memory=_gb(smallest),
+        memory=gigabytes(smallest),
     )
     return Sentence(text, (fastest.key, smallest.key))
 
@@ -109,5 +110,6 @@ def _batch(found: Sequence[Front], language: str) -> Sentence | None:
     return Sentence(text, (best.key,))
 
 
-def _gb(row: CellRow) -> str:
+def gigabytes(row: CellRow) -> str:
+    """`5.91`, by the row's own measure of memory."""
     return f"{memory_of(row) / 1e9:.3g}"

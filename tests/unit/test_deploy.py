@@ -155,7 +155,9 @@ def _make(target: str, path: Path, **env: str) -> str:
 
 
 def test_make_build_and_stop(tmp_path: Path) -> None:
-    assert re.search(rf"docker build --file Dockerfile.gpu --tag {IMAGE} --build-arg FARM_COMMIT=\w* \.", _make("build", tmp_path))
+    assert re.search(
+        rf"docker build --file Dockerfile.gpu --tag {IMAGE} --build-arg FARM_COMMIT=\w* \.", _make("build", tmp_path)
+    )
     assert "docker stop turbo_gpu" in _make("stop", tmp_path)
 
 

@@ -66,6 +66,15 @@ TEXTS = {
     "to name.",
     "spot_batch": "The highest throughput is that of {name} at batch {batch}: {speed} tokens/s in all.",
     "spot_nothing": "No cell with a KV cache has both a speed and a memory figure, so it cannot say.",
+    # farm advise
+    "advise_choice": "{where}choose {name}: {speed} tokens/s in {memory} GB{quality}, at {context} tokens and batch "
+    "{batch}. It is the fastest of {fit} configurations within the limits, of {count} measured.",
+    "advise_next": "The next one is {name}: {speed} tokens/s in {memory} GB{quality}.",
+    "advise_none": "{where}nothing that was measured at {context} tokens and batch {batch} is within the limits.",
+    "advise_out": "{name} is out: {reasons}.",
+    "advise_memory": "it needs {memory} GB, the limit is {limit}",
+    "advise_loss": "it loses {percent} % of perplexity, the limit is {limit} %",
+    "advise_unknown": "its loss of perplexity was not measured",
     "within_engine": "{precision} on {engine}",
     "within_mode": "{name}, cache {mode}",
     # Caveats

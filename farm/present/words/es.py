@@ -68,6 +68,15 @@ TEXTS = {
     "spot_outside": "Nada de lo no superado queda dentro del 5 % de calidad: no hay punto óptimo que nombrar.",
     "spot_batch": "El mayor rendimiento es el de {name} con lote {batch}: {speed} tokens/s en total.",
     "spot_nothing": "Ninguna celda con caché KV tiene a la vez velocidad y memoria: no puede decirlo.",
+    # farm advise
+    "advise_choice": "{where}elija {name}: {speed} tokens/s en {memory} GB{quality}, a {context} tokens y lote "
+    "{batch}. Es la más rápida de {fit} configuraciones dentro de los límites, de {count} medidas.",
+    "advise_next": "La siguiente es {name}: {speed} tokens/s en {memory} GB{quality}.",
+    "advise_none": "{where}nada de lo medido a {context} tokens y lote {batch} queda dentro de los límites.",
+    "advise_out": "{name} queda fuera: {reasons}.",
+    "advise_memory": "necesita {memory} GB y el límite es {limit}",
+    "advise_loss": "pierde un {percent} % de perplejidad y el límite es un {limit} %",
+    "advise_unknown": "su pérdida de perplejidad no se midió",
     "within_engine": "{precision} en {engine}",
     "within_mode": "{name}, caché {mode}",
     # Advertencias
