@@ -26,6 +26,7 @@ from farm.events import Died, Ended, Event, GroupRequest, Loading, Prepared
 from farm.records import Status
 from farm.sweep import RuntimeEnv
 from jobs.devices import device_memory_bytes
+from jobs.legacy import with_own_interpreter
 
 GRACE_S = 5.0
 NODE_GONE = "the worker's node is gone"
@@ -104,7 +105,7 @@ class RayPool:
         self._count += 1
         job = JobId(self._count)
         self._ledger.take(job, place)
-        demand = place.demand
+        demand, env = place.demand, with_own_interpreter(env, request.load.quantization)
         options = {"num_gpus": demand.gpus, "num_cpus": demand.cpus, "memory": demand.memory_bytes or None}
         where = NodeAffinitySchedulingStrategy(place.node.id, soft=False)
         actor = Worker.options(  # type: ignore[attr-defined]

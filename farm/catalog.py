@@ -24,7 +24,8 @@ class Precision:
 
     `code_bits` are those of a weight's own code; each `group` of weights (None: a whole row, which adds next to
     nothing) shares `scale_bits` more. `report_key` is the mission's name in final_report.json (`None`: not one of its
-    four columns). `needs_checkpoint`: weights are prepared once, by `farm prepare`, and not at every load.
+    four columns). `checkpoint`: the precision whose checkpoints it loads, made once by `farm prepare` and not at every
+    load. `is_legacy`: its package runs only in an environment of its own (`farm prepare-env`).
     """
 
     name: str
@@ -35,7 +36,8 @@ class Precision:
     scale_bits: int = 0
     group: int | None = None
     options: tuple[Option, ...] = ()
-    needs_checkpoint: bool = False
+    checkpoint: str | None = None
+    is_legacy: bool = False
 
     @property
     def is_quantized(self) -> bool:
@@ -68,12 +70,16 @@ PRECISIONS: dict[str, Precision] = {
         Precision("int8wo", "INT8 weight-only", 8, 16, "int8"),
         Precision("nf4", "NF4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
         Precision("fp4", "FP4 (bitsandbytes)", 4, 16, "4bit", 32, 64, (DOUBLE_QUANT,)),
-        Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), needs_checkpoint=True),
-        Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), needs_checkpoint=True),
+        Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), checkpoint="gptq"),
+        Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), checkpoint="awq"),
         Precision("int4wo", "INT4 weight-only", 4, 16, "4bit", 32, 128, (GROUP_SIZE,)),
+        Precision("auto-gptq", "GPTQ (AutoGPTQ)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), "gptq", is_legacy=True),
+        Precision("autoawq", "AWQ (AutoAWQ)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), "awq", is_legacy=True),
         Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", GROUP_SIZE.choices, "64"),)),
     )
 }
+
+LEGACY = tuple(name for name, precision in PRECISIONS.items() if precision.is_legacy)
 
 # The row that quality and speed are compared against, best first: a 16-bit row, or 32 bit where no 16-bit row exists.
 BASELINES = ("fp16", "bf16", "fp32")

@@ -153,6 +153,16 @@ def prepare(sweep_path: Path, pool_kind: str, address: str | None, device: str |
     return 1 if problems else 0
 
 
+@cli.command("prepare-env")
+@click.argument("name")
+def prepare_env(name: str) -> int:
+    """Make the environment of a legacy backend (auto-gptq, autoawq) on this machine; a second call costs nothing."""
+    from jobs.legacy import prepare_environment
+
+    click.echo(prepare_environment(name))
+    return 0
+
+
 @cli.command()
 @SWEEP
 @DEVICE

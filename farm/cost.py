@@ -113,7 +113,7 @@ def _read_s(load: Load) -> float:
 
 def _factor(quantization: Quantization) -> float:
     options = dict(quantization.options)
-    usual = CHECKPOINT_FACTOR if quantization.precision.needs_checkpoint else LAYER_FACTOR.get(quantization.name, 1.0)
+    usual = CHECKPOINT_FACTOR if quantization.precision.checkpoint else LAYER_FACTOR.get(quantization.name, 1.0)
     return KERNEL_FACTOR.get(options.get("kernel", ""), usual)
 
 

@@ -40,6 +40,10 @@ class ModelUnavailable(FarmError):
     """The model may exist but could not be had now: no network, gated, damaged download."""
 
 
+class EnvironmentUnavailable(FarmError):
+    """The environment of a legacy backend could not be made: no network, or a package that does not install here."""
+
+
 class Interrupted(FarmError):
     """The user stopped the run; finished points are safe and `farm resume` goes on."""
 

@@ -37,6 +37,15 @@ class Quantization:
         return int(size) if size and size != "-1" else None
 
     @property
+    def checkpoint(self) -> "Quantization | None":
+        """Whose checkpoint it loads: kernels share one, and so do a legacy backend and its successor."""
+        maker = self.precision.checkpoint
+        if maker is None:
+            return None
+        kept = "&".join(f"{name}={value}" for name, value in self.options if name != "kernel")
+        return parse_quantization(f"{maker}?{kept}")
+
+    @property
     def linear_bits(self) -> float:
         """Bits a weight of the linear layers, scales and zero points included."""
         return self.precision.bits(dict(self.options))

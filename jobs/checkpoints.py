@@ -47,7 +47,7 @@ def prepared(backend: Backend, wanted: Quantization, located: Located, load: Loa
 
     A model that is quantized already is used as it is; random weights are packed at load, in memory.
     """
-    if located.random is not None or not wanted.precision.needs_checkpoint:
+    if located.random is not None or wanted.checkpoint is None:
         return located
     if quantization_config(located) is not None:
         return located
@@ -63,11 +63,11 @@ def is_prepared(backend: Backend, wanted: Quantization, located: Located, load: 
 
 
 def checkpoint_folder(backend: Backend, wanted: Quantization, located: Located, load: Load, cache: Path | None) -> Path:
-    """`checkpoints/SmolLM2-gptq-1f3c...`; the same on every machine."""
+    """`checkpoints/SmolLM2-gptq-1f3c...`; the same on every machine, and for every precision that loads it."""
     model = (load.model.source, load.model.name, load.model.revision or located.revision)
     identity = {"model": model, "recipe": backend.recipe(wanted)}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    name = f"{load.model.name.replace('/', '-')}-{wanted.name}-{digest[:16]}"
+    name = f"{load.model.name.replace('/', '-')}-{wanted.precision.checkpoint}-{digest[:16]}"
     return (cache or cache_root()) / "checkpoints" / name
 
 

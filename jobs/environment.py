@@ -21,7 +21,7 @@ import farm
 from farm.records import Environment
 from jobs.numa import pinned_node
 
-PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "ray")
+PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "auto-gptq", "autoawq", "ray")
 _SOURCES = ("farm", "jobs", "cluster")
 _GIT_TIMEOUT_S = 10.0
 _T = TypeVar("_T")

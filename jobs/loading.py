@@ -22,6 +22,7 @@ from jobs.engines.base import Engine, Reference
 from jobs.engines.eager import EagerEngine
 from jobs.memory import meter_for, release_unused
 from jobs.models.sources import Located, locate
+from jobs.models.transformers_4 import readable
 from jobs.prompts import ByteTokenizer, Tokenizer
 from jobs.quantization import usable_backend
 from jobs.stopwatch import stopwatch_for
@@ -31,7 +32,7 @@ def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     """Load once. Raises Unsupported with the reason, ModelNotFound, ModelUnavailable, or what torch raises."""
     wanted = parse_quantization(load.quantization)
     backend = usable_backend(wanted, load.device)
-    located = prepared(backend, wanted, locate(load.model, cache), load, cache)
+    located = readable(prepared(backend, wanted, locate(load.model, cache), load, cache))
     meter = meter_for(load.device)
     model = backend.load(wanted, located, load, seed)
     tokenizer = load_tokenizer(located, load)

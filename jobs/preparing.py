@@ -13,22 +13,19 @@ from dataclasses import replace
 from farm.cells import Cell, Load
 from farm.events import Prepared
 from farm.quantization import parse_quantization
+from jobs.legacy import lacks_environment
 
 
 def loads_to_prepare(cells: Iterable[Cell]) -> tuple[Load, ...]:
-    """One load for each checkpoint: kernels, engines and cache modes share it. Random weights need none."""
-    loads = [cell.load for cell in cells if _needs_files(cell.load)]
-    return tuple(dict.fromkeys(replace(load, engine="eager", quantization=_checkpoint_of(load)) for load in loads))
-
-
-def _needs_files(load: Load) -> bool:
-    return load.model.has_true_weights and parse_quantization(load.quantization).precision.needs_checkpoint
-
-
-def _checkpoint_of(load: Load) -> str:
-    wanted = parse_quantization(load.quantization)
-    kept = [f"{name}={value}" for name, value in wanted.options if name != "kernel"]
-    return str(parse_quantization(f"{wanted.name}?{'&'.join(kept)}"))
+    """One load for each checkpoint: kernels, engines and cache modes share it. Random weights need none, and neither
+    does a legacy backend that cannot run for want of its environment."""
+    wanted = [(cell.load, parse_quantization(cell.load.quantization)) for cell in cells]
+    loads = [
+        replace(load, engine="eager", quantization=str(quantization.checkpoint))
+        for load, quantization in wanted
+        if load.model.has_true_weights and quantization.checkpoint and not lacks_environment(quantization.name)
+    ]
+    return tuple(dict.fromkeys(loads))
 
 
 def prepare_load(load: Load) -> Prepared:

@@ -22,6 +22,7 @@ from jobs.effective import Request, dtype_name, linear_classes, mismatches, para
 from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
 from jobs.engines.lengths import check_length
 from jobs.memory import bytes_of_storages, model_bytes
+from jobs.models.transformers_4 import cached_tensors, new_cache
 from jobs.prompts import Tokenizer
 
 SLICE_ELEMENTS = 1 << 25  # float32 logits at a time: 128 MiB, where 2,048 tokens of a 128k vocabulary are 1 GiB
@@ -54,7 +55,7 @@ class EagerGeneration:
         batch, self._prompt_tokens = prompt.shape
         self._model = model
         self._keeps_cache = cache_mode == "on"
-        self._cache: Any = None if self._keeps_cache else ForgetfulCache(config=model.config)
+        self._cache: Any = None if self._keeps_cache else new_cache(ForgetfulCache, model.config)
         self._seen = seen
         self._ids = prompt.new_zeros((batch, self._prompt_tokens + new_tokens))  # allocated once: no growth is timed
         self._ids[:, : self._prompt_tokens] = prompt
@@ -81,9 +82,7 @@ class EagerGeneration:
         """Also None for a cache of another form than keys and values a layer."""
         if not self._keeps_cache:
             return None
-        layers = getattr(self._cache, "layers", ())
-        tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
-        return bytes_of_storages(t for t in tensors if isinstance(t, torch.Tensor)) or None
+        return bytes_of_storages(t for t in cached_tensors(self._cache) if isinstance(t, torch.Tensor)) or None
 
     @torch.inference_mode()
     def _forward(self, start: int) -> None:

@@ -86,9 +86,10 @@ def _seal(folder: Path) -> None:
     """Write the marker and push everything to the disk: after a power cut a renamed folder must not hold empty files.
 
     Directories are synced too, because a file's name lives in its directory. All files get the mode that the umask
-    gives: safetensors writes 0600, and another user of the cache could not read its files.
+    gives: safetensors writes 0600, and another user of the cache could not read its files. Links are left alone: what
+    they point to belongs to somebody else.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     marker = folder / MARKER
     marker.write_text(json.dumps(sizes, indent=1), encoding="utf-8")

@@ -16,6 +16,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from farm.architectures import Architecture
+from jobs.models.transformers_4 import as_here
 
 # What Llama-family models are initialized with before training: keeps the activations finite through 32 layers.
 WEIGHT_STD = 0.02
@@ -39,21 +40,22 @@ def build_random(
 
 
 def llama_config(architecture: Architecture, dtype: torch.dtype) -> LlamaConfig:
-    """The architecture as transformers spells it."""
-    return LlamaConfig(
-        num_hidden_layers=architecture.layers,
-        hidden_size=architecture.hidden,
-        intermediate_size=architecture.intermediate,
-        num_attention_heads=architecture.heads,
-        num_key_value_heads=architecture.kv_heads,
-        head_dim=architecture.head_dim,
-        vocab_size=architecture.vocab,
-        max_position_embeddings=architecture.max_positions,
-        tie_word_embeddings=architecture.tied_embeddings,
-        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
-        rms_norm_eps=architecture.norm_eps,
-        dtype=dtype,
-    )
+    """The architecture as the transformers here spells it."""
+    spelled = {
+        "num_hidden_layers": architecture.layers,
+        "hidden_size": architecture.hidden,
+        "intermediate_size": architecture.intermediate,
+        "num_attention_heads": architecture.heads,
+        "num_key_value_heads": architecture.kv_heads,
+        "head_dim": architecture.head_dim,
+        "vocab_size": architecture.vocab,
+        "max_position_embeddings": architecture.max_positions,
+        "tie_word_embeddings": architecture.tied_embeddings,
+        "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
+        "rms_norm_eps": architecture.norm_eps,
+        "dtype": dtype,
+    }
+    return LlamaConfig(**as_here(spelled))
 
 
 def _restore_rotary(model: LlamaForCausalLM, device: torch.device | str) -> None:

@@ -24,6 +24,7 @@ from torch import nn
 from farm.cells import Load
 from farm.errors import ModelUnavailable, Unsupported, unknown
 from farm.quantization import Quantization
+from jobs.models.transformers_4 import as_here
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ _NAMED_KEYS = 3  # a broken checkpoint may lack hundreds of tensors: three tell 
 class Backend:
     """Loads models in the precisions it names. A backend overrides what differs; `why_not` is cheap and never raises.
 
-    One that works on prepared weights (`needs_checkpoint` in the catalog) also overrides `recipe` and `prepare`.
+    One that works on prepared weights (`checkpoint` in the catalog) also overrides `recipe` and `prepare`.
     """
 
     names: tuple[str, ...] = ()
@@ -139,7 +140,7 @@ def load_pretrained(located: "Located", load: Load, dtype: torch.dtype, quantiza
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             located.name_or_path,
             revision=located.revision or "main",
-            dtype=dtype,
+            **as_here({"dtype": dtype}),
             device_map=_device_map(load.device),
             attn_implementation=ATTENTION,
             use_safetensors=True,

@@ -99,7 +99,7 @@ class GptqAwq(Backend):
             loaded = package.GPTQModel.load(
                 located.name_or_path,
                 backend=backend,
-                device=_place(load.device),
+                device=place(load.device),
                 dtype=dtype,
                 attn_implementation="sdpa",
                 trust_remote_code=load.trust_remote_code,
@@ -146,7 +146,7 @@ class GptqAwq(Backend):
             _keep_logs_in(Path(scratch))
             config = _config(package, wanted)
             model = package.GPTQModel.load(
-                located.name_or_path, config, device=_place(load.device), trust_remote_code=load.trust_remote_code
+                located.name_or_path, config, device=place(load.device), trust_remote_code=load.trust_remote_code
             )
             kernel = package.BACKEND("gptq_torch" if wanted.name == "gptq" else "awq_torch")
             model.quantize(list(text.samples), batch_size=1, backend=kernel)
@@ -168,7 +168,7 @@ def _kernel_name(wanted: Quantization, device: str) -> str | None:
     return _KERNELS[wanted.name][wanted["kernel"]]
 
 
-def _place(device: str) -> str:
+def place(device: str) -> str:
     return "cuda:0" if device == "cuda" else "cpu"
 
 
@@ -195,15 +195,15 @@ def _packed(
     place = DEVICE.CUDA if device == "cuda" else DEVICE.CPU
     make_quant(model, config, layers, backend, "lm_head", device=place, dtype=model.dtype)
     layers.clear()
-    nn.Module.to(model, _place(device))
+    nn.Module.to(model, place(device))
     generator = torch.Generator(device=model.device).manual_seed(seed)
     for name in names:
-        _fill(model.get_submodule(name), config.group_size, generator)
+        fill_codes(model.get_submodule(name), config.group_size, generator)
     return gptqmodel_post_init(model, use_act_order=False, quantize_config=config).eval()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def _fill(layer: nn.Module, group_size: int, generator: torch.Generator) -> None:
+def fill_codes(layer: nn.Module, group_size: int, generator: torch.Generator) -> None:
     """Codes uniform in 0 ... 15, zero points in the middle, scales that give the usual spread."""
     tensors = dict(layer.named_buffers()) | dict(layer.named_parameters())
     for name, tensor in tensors.items():
