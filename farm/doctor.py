@@ -31,6 +31,7 @@ def checkup() -> list[Check]:
         _torch(probe, problem),
         _gpu(probe),
         *_backends(probe),
+        *_legacy_backends(probe),
         _ray(),
         _browser(),
         _cache_folder(),
@@ -81,6 +82,13 @@ def _backends(probe: dict[str, Any]) -> list[Check]:
     return [
         Check(f"quantization {name}", reason is None, reason or f"ready on {device}")
         for name, reason in probe.get("backends", {}).items()
+    ]
+
+
+def _legacy_backends(probe: dict[str, Any]) -> list[Check]:
+    return [
+        Check(f"quantization {name}", python is not None, python or f"no environment yet: run farm prepare-env {name}")
+        for name, python in probe.get("environments", {}).items()
     ]
 
 

@@ -7,11 +7,21 @@ import json
 
 
 def capabilities(device: str) -> dict[str, str | None]:
-    """Each precision's name, and why it cannot run on `device` (None: it can)."""
+    """Each precision's name, and why it cannot run on `device` (None: it can); without the legacy ones."""
+    from farm.catalog import LEGACY
     from farm.quantization import parse_quantization
     from jobs.quantization import backends, why_not
 
-    return {name: why_not(parse_quantization(name), device) for backend in backends() for name in backend.names}
+    names = [name for backend in backends() for name in backend.names if name not in LEGACY]
+    return {name: why_not(parse_quantization(name), device) for name in names}
+
+
+def environments() -> dict[str, str | None]:
+    """Each legacy backend's interpreter; None where `farm prepare-env` has not been run."""
+    from farm.catalog import LEGACY
+    from jobs.legacy import interpreter
+
+    return {name: str(found) if (found := interpreter(name)) else None for name in LEGACY}
 
 
 def main() -> None:
@@ -26,6 +36,7 @@ def main() -> None:
         "device_name": torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device for torch",
         "cuda": torch.cuda.is_available(),
         "backends": capabilities(device),
+        "environments": environments(),
     }
     print(json.dumps(found))
 

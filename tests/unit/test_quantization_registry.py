@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import jobs.quantization
-from farm.catalog import PRECISIONS
+from farm.catalog import LEGACY, PRECISIONS
 from farm.errors import ModelUnavailable, Unsupported
 from farm.quantization import Quantization, parse_quantization
 from jobs.quantization import backend_for, backends, base, usable_backend, why_not
@@ -55,7 +55,7 @@ def test_an_unknown_name_is_unsupported_and_lists_the_valid_ones() -> None:
     assert "int9" in (why_not(Quantization("int9"), "cpu") or "")
 
 
-@pytest.mark.parametrize("name", sorted(set(PRECISIONS) - {"int4wo"}))
+@pytest.mark.parametrize("name", sorted(set(PRECISIONS) - {"int4wo", "exl3", *LEGACY}))
 def test_everything_else_runs_on_the_cpu(name: str) -> None:
     wanted = parse_quantization(name)
     assert why_not(wanted, "cpu") is None
