@@ -23,7 +23,7 @@ from pathlib import Path
 from farm.catalog import LEGACY, PRECISIONS
 from farm.errors import EnvironmentUnavailable, SweepError, unknown
 from farm.quantization import parse_quantization
-from farm.sweep import RuntimeEnv
+from farm.runtime_env import RuntimeEnv
 from jobs.models.cache import build_once, cache_root, is_complete
 
 PIP_TIMEOUT_S = 900.0
@@ -37,7 +37,19 @@ def prepare_environment(name: str) -> Path:
     """
     if name not in LEGACY:
         raise SweepError(unknown("legacy backend", name, LEGACY, "farm prepare-env"))
+    _require_plain(folder_of(name))
     return _python_in(build_once(folder_of(name), lambda aside: _build(name, aside)))
+
+
+def _require_plain(folder: Path) -> None:
+    """Ray hands an interpreter's path to a shell."""
+    try:
+        RuntimeEnv(py_executable=str(folder))
+    except ValueError:
+        raise EnvironmentUnavailable(
+            f"{folder} has characters that Ray cannot start an interpreter from; set TURBO_CACHE to a folder whose "
+            "path holds only letters, digits and . _ - + @"
+        ) from None
 
 
 def interpreter(name: str) -> Path | None:
@@ -67,7 +79,7 @@ def with_own_interpreter(env: RuntimeEnv | None, quantization: str) -> RuntimeEn
     """What a sweep says of a backend's worker, with the interpreter that `farm prepare-env` made for it filled in."""
     name = parse_quantization(quantization).name
     python = interpreter(name) if name in LEGACY and not (env and env.py_executable) else None
-    return env if python is None else (env or RuntimeEnv()).model_copy(update={"py_executable": str(python)})
+    return env if python is None else RuntimeEnv(py_executable=str(python), env_vars=env.env_vars if env else {})
 
 
 def requirements(name: str) -> tuple[str, ...]:

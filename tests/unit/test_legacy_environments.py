@@ -18,8 +18,8 @@ from farm.errors import EnvironmentUnavailable, SweepError, Unsupported
 from farm.model_ref import parse_model
 from farm.quantization import parse_quantization
 from farm.records import Status
+from farm.runtime_env import RuntimeEnv
 from farm.store import RunFolder
-from farm.sweep import RuntimeEnv
 from jobs.checkpoints import checkpoint_folder
 from jobs.legacy import environments, interpreter, prepare_environment, why_not_in, with_own_interpreter
 from jobs.models.sources import Located
@@ -106,6 +106,15 @@ def test_an_unknown_name_is_bad_input(capsys: pytest.CaptureFixture[str]) -> Non
         main(["prepare-env", "autogptq"])
     assert exit_code.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_cache_folder_that_ray_could_not_use_is_refused_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_stand_ins(monkeypatch, tmp_path / "my cache")
+    with pytest.raises(EnvironmentUnavailable, match=r"my cache.*set TURBO_CACHE to a folder whose path holds only"):
+        prepare_environment("auto-gptq")
+    assert not (tmp_path / "my cache").exists()
 
 
 @pytest.mark.parametrize("name", LEGACY)
