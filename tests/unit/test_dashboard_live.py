@@ -52,7 +52,7 @@ def done(tmp_path: Path) -> Path:
 def test_workers_are_told_with_their_device_and_phase() -> None:
     now = fold(read_log(begun() + line(5, "loaded", job=1, load_s=2.0)))
     assert [(job.load, job.phase, job.gpus) for job in now.jobs] == [
-        ("aaa", "measuring", "3"),
+        ("aaa", "checking", "3"),
         ("bbb", "starting", None),
     ]
     assert now.driver is not None

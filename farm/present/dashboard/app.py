@@ -1,25 +1,26 @@
 """The dashboard's application: one frame, the pages in it, the clock that fills them.
 
-    app = make_app(Library(Path("runs")), language="en")
-    serve(app, "127.0.0.1", 8050, token=None)
+    app = make_app(settings)
+    serve(app, address_of("127.0.0.1", 8050, token=None), print)
 
 Every callback looks at the run folder anew, so a reload, a second page or a new server shows the same.
 """
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, State, dcc, html
 
-from farm.present.dashboard.figure import figure_part
+from farm.present.dashboard import try_callbacks, watch_callbacks
+from farm.present.dashboard.form import first_values
 from farm.present.dashboard.library import Library
 from farm.present.dashboard.parts import Part, aria
-from farm.present.dashboard.view import View, view_of
-from farm.present.dashboard.watch import CONTAINERS, watch_page, watch_parts
+from farm.present.dashboard.reading import sweep_in
+from farm.present.dashboard.settings import TICK_MS, Settings
+from farm.present.dashboard.trying import try_page
+from farm.present.dashboard.view import View
+from farm.present.dashboard.watch import watch_page
 from farm.present.words import say
 
-TICK_MS, IDLE_TICK_MS = 1000, 4000
 INDEX = """<!DOCTYPE html>
 <html lang="@lang">
 <head>{%metas%}<title>{%title%}</title><link rel="icon" href="data:,">{%css%}</head>
@@ -27,8 +28,9 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def make_app(library: Library, language: str) -> Dash:
+def make_app(settings: Settings) -> Dash:
     """The application over these runs; nothing listens yet."""
+    language = settings.language
     app = Dash(
         __name__,
         assets_folder=str(Path(__file__).parent / "assets"),
@@ -42,8 +44,9 @@ def make_app(library: Library, language: str) -> Dash:
         enable_mcp=False,
     )
     app.layout = _frame(language)
-    _frame_callback(app, library, language)
-    _watch_callbacks(app, library, language)
+    _frame_callback(app, settings)
+    watch_callbacks.register(app, settings)
+    try_callbacks.register(app, settings)
     return app
 
 
@@ -59,16 +62,16 @@ def _frame(language: str) -> Part:
     )
 
 
-def _frame_callback(app: Dash, library: Library, language: str) -> None:
+def _frame_callback(app: Dash, settings: Settings) -> None:
     @app.callback(
         Output("header", "children"),
         Output("content", "children"),
         Input("url", "pathname"),
-        Input("url", "search"),
+        State("url", "search"),
     )
     def show_page(path: object, search: object) -> tuple[Part, Part]:
-        view = view_of(library, path, search, language)
-        return header(view), page(view, library)
+        view = settings.view(path, search)
+        return header(view), page(view, settings)
 
 
 def header(view: View) -> Part:
@@ -89,14 +92,22 @@ def header(view: View) -> Part:
     return html.Div([html.Span(say(view.language, "dash_title"), className="brand"), nav, language], className="inner")
 
 
-def page(view: View, library: Library) -> Part:
+def page(view: View, settings: Settings) -> Part:
     """The page itself, with a clock and, where several runs are there, the list of them."""
     if view.problem or (view.run is None and view.page != "try"):
-        words = view.problem or say(view.language, "dash_no_runs", home=library.home)
+        words = view.problem or say(view.language, "dash_no_runs", home=settings.library.home)
         return html.Div(html.P(words, className="hint bad" if view.problem else "hint"), className="page")
-    clock = dcc.Interval(id="tick", interval=TICK_MS)
-    memory = dcc.Store(id="seen", data={}), dcc.Store(id="version", data="")
-    return html.Div([_runs(view, library), watch_page(view.language), clock, *memory])
+    clock = dcc.Interval(id=f"{view.page}-tick", interval=TICK_MS)
+    memory = dcc.Store(id=f"{view.page}-seen", data={}), dcc.Store(id=f"{view.page}-version", data="")
+    if view.page == "try":
+        return html.Div([_try_page(view, settings), clock, *memory])
+    return html.Div([_runs(view, settings.library), watch_page(view.language), clock, *memory])
+
+
+def _try_page(view: View, settings: Settings) -> Part:
+    """With the choice of the run that the address names."""
+    sweep = sweep_in(settings.library.reader(view.run).look()) if view.run else None
+    return try_page(view.language, settings.offered, first_values(settings.offered, sweep))
 
 
 def _runs(view: View, library: Library) -> Part:
@@ -111,43 +122,3 @@ def _runs(view: View, library: Library) -> Part:
     return html.Details(
         [html.Summary(f"{say(view.language, 'dash_runs')} ({len(names)})"), html.Ul(links)], className="runs"
     )
-
-
-def _watch_callbacks(app: Dash, library: Library, language: str) -> None:
-    @app.callback(
-        *(Output(name, "children") for name in CONTAINERS),
-        Output("seen", "data"),
-        Output("version", "data"),
-        Output("tick", "interval"),
-        Input("tick", "n_intervals"),
-        State("url", "pathname"),
-        State("url", "search"),
-        State("seen", "data"),
-    )
-    def fill(_: object, path: object, search: object, seen: object) -> tuple[Any, ...]:
-        view = view_of(library, path, search, language)
-        if view.run is None:
-            return (*[no_update] * len(CONTAINERS), no_update, no_update, IDLE_TICK_MS)
-        reader = library.reader(view.run)
-        snapshot = reader.look()
-        filled = watch_parts(snapshot, reader.rows(snapshot), view.language)
-        changed, digests = only_changed(filled, seen)
-        return (*changed, digests, snapshot.version, TICK_MS if snapshot.is_running else IDLE_TICK_MS)
-
-    @app.callback(
-        Output("figure", "children"),
-        Input("version", "data"),
-        Input("figure-choice", "value"),
-        State("url", "pathname"),
-        State("url", "search"),
-    )
-    def draw(_: object, name: object, path: object, search: object) -> Part:
-        view = view_of(library, path, search, language)
-        return no_update if view.run is None else figure_part(library.reader(view.run), name, view.language)
-
-
-def only_changed(filled: dict[str, Part], seen: object) -> tuple[list[Part], dict[str, str]]:
-    """The parts that a page does not show yet, `no_update` for the others; and the digest of each."""
-    known = seen if isinstance(seen, dict) else {}
-    digests = {name: hashlib.sha256(repr(part).encode()).hexdigest()[:16] for name, part in filled.items()}
-    return [no_update if known.get(name) == digests[name] else part for name, part in filled.items()], digests

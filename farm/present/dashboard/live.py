@@ -39,7 +39,7 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One worker at work. `phase`: starting, loading, or measuring; `key` is the cell it repeats."""
+    """One worker at work. `phase`: starting, loading, checking (the sanity gate), measuring; `key`: its cell now."""
 
     number: int
     load: str
@@ -55,13 +55,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a cell has shown so far; `gaps_s[0]` is the time to the first token."""
+    """What a cell has shown so far; `gaps_s[0]` is the time to the first token.
 
-    text: str
+    `pieces`: each piece of the text with the second it was there, so that it can be played again.
+    """
+
+    pieces: tuple[tuple[float, str], ...]
     gaps_s: tuple[float, ...]
     weights_bytes: int
     kv_bytes: int | None
     peak_allocated_bytes: int | None
+
+    @property
+    def text(self) -> str:
+        return "".join(text for _, text in self.pieces)
 
     @property
     def ttft_s(self) -> float | None:
@@ -136,7 +143,7 @@ class Log:
             case WorkerLoading():
                 self._change(entry.job, phase="loading", host=entry.host, gpus=entry.gpus)
             case WorkerLoaded():
-                self._change(entry.job, phase="measuring")
+                self._change(entry.job, phase="checking")
             case CellRunning():
                 self.running[entry.key] = entry
                 about = {"key": entry.key, "done": entry.done, "total": entry.total, "latest": entry.latest}
@@ -162,9 +169,10 @@ class Log:
 def _longer(stream: Stream | None, piece: PieceShown) -> Stream:
     """A first piece begins anew: the cell was tried again."""
     before = stream if stream is not None and piece.first_token > 0 else None
+    gaps_s = (before.gaps_s if before else ()) + piece.gaps_s
     return Stream(
-        (before.text if before else "") + piece.text,
-        (before.gaps_s if before else ()) + piece.gaps_s,
+        ((*before.pieces, (sum(gaps_s), piece.text)) if before else ((sum(gaps_s), piece.text),)),
+        gaps_s,
         piece.weights_bytes,
         piece.kv_bytes,
         piece.peak_allocated_bytes,

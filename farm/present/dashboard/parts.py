@@ -3,10 +3,11 @@
 chip("int8")    # the precision's name on the precision's colour, in ink that reads on it
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from dash import html
+from dash import html, no_update
 
 from farm.present.theme import color_of, ink_on, short_title_of
 from farm.present.words import number, say
@@ -71,3 +72,10 @@ def milliseconds(seconds: float) -> str:
 def gigabytes(size: float) -> str:
     """In GB of 1e9 bytes, as everywhere; small ones to the megabyte."""
     return f"{size / 1e9:,.2f}" if size >= 1e8 else f"{size / 1e9:.3f}"
+
+
+def only_changed(filled: dict[str, Part], seen: object) -> tuple[list[Part], dict[str, str]]:
+    """The parts that a page does not show yet, `no_update` for the others; and the digest of each."""
+    known = seen if isinstance(seen, dict) else {}
+    digests = {name: hashlib.sha256(repr(part).encode()).hexdigest()[:16] for name, part in filled.items()}
+    return [no_update if known.get(name) == digests[name] else part for name, part in filled.items()], digests

@@ -27,6 +27,7 @@ from farm.records import Record, from_json
 from farm.reduce import cell_rows
 from farm.rows import CellRow
 from farm.store import Manifest, RunFolder
+from farm.sweep import Sweep, load_sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,16 @@ class RunReader:
                 known[file] = _read(file)
         latest = latest_by_key(record for record in known.values() if record is not None)
         return {key: latest[key] for key in keys if key in latest}
+
+
+def sweep_in(snapshot: Snapshot) -> Sweep | None:
+    """The run's sweep; of a try whose driver has not begun yet, the one it was started with."""
+    if snapshot.manifest is not None:
+        return snapshot.manifest.sweep
+    try:
+        return load_sweep(snapshot.path / "sweep.yaml")
+    except FarmError:
+        return None
 
 
 def _read(file: Path) -> Record | None:

@@ -5,14 +5,21 @@ serve(make_app(library, "en"), Address("127.0.0.1", 8050, token=None), print)
 
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dash import Dash
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from farm.errors import FarmError
+from farm.model_ref import parse_model
+from farm.present.dashboard.app import make_app
+from farm.present.dashboard.choices import OFFERED
 from farm.present.dashboard.guard import Guard, guard
+from farm.present.dashboard.launching import Launcher
+from farm.present.dashboard.library import Library
+from farm.present.dashboard.settings import Settings
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -43,6 +50,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def open_dashboard(
+    home: Path, address: Address, models: Sequence[str], pool: str, language: str, tell: Callable[[Address], None]
+) -> None:
+    """Everything that `farm dashboard` needs; returns when it is interrupted. Raises FarmError."""
+    library = Library(home)
+    offered = tuple(dict.fromkeys((*(str(parse_model(model, "--model")) for model in models), *OFFERED)))
+    serve(make_app(Settings(library, Launcher(library, pool, "auto"), offered, language)), address, tell)
 
 
 def serve(app: Dash, address: Address, tell: Callable[[Address], None]) -> None:

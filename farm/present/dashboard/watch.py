@@ -114,7 +114,7 @@ def _eta(snapshot: Snapshot, language: str) -> str:
         group.load
         for group in snapshot.open_groups
         for job in [snapshot.job_of(load_key(group.load))]
-        if job is not None and job.phase == "measuring"
+        if job is not None and job.phase in ("checking", "measuring")
     }
     capacity = snapshot.now.driver.capacity if snapshot.now.driver else 1
     left = remaining_s(snapshot.open_groups, loaded, snapshot.records.values(), capacity)
