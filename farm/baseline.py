@@ -53,18 +53,28 @@ class Lookup:
             return None
         return self.by_cell.get(cell_key(Cell(cell.load, replace(task, cache_mode="off"))))
 
-    def quality_of(self, load: Load, protocol: str | None = None) -> Record | None:
-        """The load's record of the run's first quality task (of that protocol).
+    def exactly_cached(self, cell: Cell, load: Load | None) -> Record | None:
+        """The same task on another load, through the exact cache where this one goes through any."""
+        task = cell.task
+        if isinstance(task, QualityTask) and task.cache_mode is not None:
+            cell = Cell(cell.load, replace(task, cache_mode="on"))
+        return self.with_load(cell, load)
+
+    def quality_of(self, load: Load, protocol: str | None = None, cache_mode: str | None = None) -> Record | None:
+        """The load's record of the run's first quality task (of that protocol) that was scored through that cache.
 
         Only the first: had one precision failed at it, its next best protocol beside the others' first would mislead.
         """
-        tasks = (task for task in self.quality_tasks if protocol in (None, task.protocol))
+        asked = (task for task in self.quality_tasks if task.cache_mode == cache_mode)
+        tasks = (task for task in asked if protocol in (None, task.protocol))
         task = next(tasks, None)
         return None if task is None else self.by_cell.get(cell_key(Cell(load, task)))
 
 
-def quality_rank(task: QualityTask) -> tuple[int, int, str, str, float, int]:
-    """Sorts the headline first: the token level, which papers print, then small windows; the rest breaks ties."""
+def quality_rank(task: QualityTask) -> tuple[int, int, int, str, str, float, int]:
+    """Sorts the headline first: without a cache, the token level, which papers print, then small windows; the rest
+    breaks ties."""
     protocol = catalog.QUALITY_PROTOCOLS.index(task.protocol)
     text = task.text.name, task.text.sha256 or ""
-    return protocol, task.window_tokens, *text, task.max_tokens or math.inf, -task.agreement_tokens
+    mode = 0 if task.cache_mode is None else 1 + catalog.CACHE_MODES.index(task.cache_mode)
+    return mode, protocol, task.window_tokens, *text, task.max_tokens or math.inf, -task.agreement_tokens

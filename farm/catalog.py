@@ -93,19 +93,42 @@ ENGINES = ("eager", "compiled", "turbo", "fake")
 
 @dataclass(frozen=True, slots=True)
 class CacheMode:
-    """One value of the KV-cache axis. `bits` a cached value (None: as many as the model computes in, 0: no cache)."""
+    """One value of the KV-cache axis.
+
+    `bits` of a cached value's code (None: as many as the model computes in, 0: no cache). Each `group` of values shares
+    a scale and a zero point, as wide as the model computes in; None: one scale a layer, which adds next to nothing.
+    The latest tokens, up to `residual` of them, wait unquantized until there are so many. `is_static`: allocated whole
+    before the first token. `layers_on_device`: how many layers' share lies there, the rest in host memory (None: all).
+    """
 
     name: str
     title: str
-    bits: float | None = None
+    bits: int | None = None
+    group: int | None = None
+    residual: int = 1
+    is_static: bool = False
+    layers_on_device: int | None = None
+    engines: tuple[str, ...] = ("eager", "fake")
+    package: str | None = None
+
+    @property
+    def is_lossy(self) -> bool:
+        """What is read back is not what was written: perplexity has to be measured with it."""
+        return bool(self.bits)
 
 
-# `on` is transformers' own default, a cache that grows.
+# `on` is transformers' own default, a cache that grows; the rest are its other caches. HQQ quantizes in groups of 64:
+# in 8 bit along a token's own values, in 4 bit across tokens, where its packing takes any number of them.
 CACHES: dict[str, CacheMode] = {
     mode.name: mode
     for mode in (
-        CacheMode("on", "cache on"),
+        CacheMode("on", "cache on", engines=ENGINES),
         CacheMode("off", "cache off", bits=0),
+        CacheMode("static", "static cache", is_static=True),
+        CacheMode("fp8", "FP8 cache", bits=8),
+        CacheMode("int8", "INT8 cache", bits=8, group=64, residual=128, package="hqq"),
+        CacheMode("int4", "INT4 cache", bits=4, group=64, residual=128, package="hqq"),
+        CacheMode("offloaded", "cache in host memory", layers_on_device=2),
     )
 }
 CACHE_MODES = tuple(CACHES)

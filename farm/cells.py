@@ -73,6 +73,8 @@ class QualityTask:
     """Perplexity of a text in windows of `window_tokens`; `max_tokens` bounds the text (None: all of it).
 
     The logits of its first `agreement_tokens` scored tokens are compared with those of the reference (0: not at all).
+    `cache_mode` None: each window is one forward without a cache. Otherwise it goes through a cache of that mode in
+    pieces, so that a token is predicted from what the cache gives back (`jobs.engines.through_cache`).
     """
 
     protocol: str
@@ -80,12 +82,13 @@ class QualityTask:
     window_tokens: int
     max_tokens: int | None
     agreement_tokens: int = AGREEMENT_TOKENS
+    cache_mode: str | None = None
     kind: Literal["quality"] = "quality"
 
     @property
     def protocol_id(self) -> str:
-        """What a figure must be quoted with: `gptq-2048`."""
-        return f"{self.protocol}-{self.window_tokens}"
+        """What a figure must be quoted with: `gptq-2048`, or `gptq-2048-through-cache`."""
+        return f"{self.protocol}-{self.window_tokens}" + ("-through-cache" if self.cache_mode else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Cell:
         head = f"{self.load.model.short} {self.load.quantization} {self.load.engine}"
         task = self.task
         if isinstance(task, QualityTask):
-            return f"{head} | perplexity {task.protocol_id} on {task.text.name}"
+            cache = f", cache {task.cache_mode}" if task.cache_mode else ""
+            return f"{head} | perplexity {task.protocol_id} on {task.text.name}{cache}"
         return (
             f"{head} | cache {task.cache_mode}, {task.context_tokens} in + {task.new_tokens} out, "
             f"batch {task.batch_size}"

@@ -13,6 +13,7 @@ from farm.catalog import CACHES
 from farm.cells import SpeedTask
 from farm.device_facts import DeviceLimits, Energy, Telemetry
 from farm.formulas import tpot_s
+from farm.kv_cache import stored_bits
 from farm.model_ref import architecture_of
 from farm.quantization import parse_quantization
 from farm.records import Record, SpeedResult
@@ -108,8 +109,9 @@ def phases_of(record: Record) -> Phases | None:
         return None
     mode = CACHES[task.cache_mode]
     kept = mode.bits != 0
-    shape = Shape(task.batch_size, task.context_tokens, task.new_tokens, kept, mode.bits if kept else None)
-    counted = (architecture, parse_quantization(record.cell.load.quantization), shape, speed.memory.weights_bytes)
+    widths = parse_quantization(record.cell.load.quantization)
+    shape = Shape(task.batch_size, task.context_tokens, task.new_tokens, kept, stored_bits(mode, widths.other_bits))
+    counted = (architecture, widths, shape, speed.memory.weights_bytes)
     prefill_s = median([trial.prefill_s for trial in speed.trials]) if speed.trials else None
     return Phases(prefill_work(*counted), decode_work(*counted), prefill_s, _median_step(speed))
 

@@ -4,7 +4,9 @@ The order is: Loading, Loaded, then Running ... CellEnded for every cell (interl
 sends nothing more: the pool reports a `Died` in its place. `Shown` comes only when the request asks for it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 
 from farm.cells import Cell, Load
 from farm.records import Record, Status, Trial
@@ -29,6 +31,15 @@ class GroupRequest:
 
     def attempt_of(self, key: str) -> int:
         return self.attempts[self.keys.index(key)]
+
+    def only(self, wanted: Sequence[bool]) -> "GroupRequest":
+        """The same order for some of its cells."""
+        return replace(
+            self,
+            cells=tuple(compress(self.cells, wanted)),
+            keys=tuple(compress(self.keys, wanted)),
+            attempts=tuple(compress(self.attempts, wanted)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Impossible combinations are refused here, before anything is loaded.
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def expand(sweep: Sweep, device: str) -> tuple[Cell, ...]:
         raise SweepError(f"{sweep.name}: the exclude rules leave no cell; loosen one of them")
     speed = [_speed_cell(sweep, point, device) for point in points]
     loads = list(dict.fromkeys(cell.load for cell in speed))
-    quality = [cell for load in loads for cell in _quality_cells(sweep, load)]
+    quality = [cell for load in loads for cell in _quality_cells(sweep, load, speed)]
     _check_quality_has_a_model(sweep, loads)
     return tuple(dict.fromkeys(_by_load(loads, speed + quality)))
 
@@ -138,11 +139,23 @@ def _check_length(model: ModelRef, task: SpeedTask) -> None:
         )
 
 
-def _quality_cells(sweep: Sweep, load: Load) -> list[Cell]:
-    """Perplexity is a property of the loaded model, so one cell a load and protocol; random weights have none."""
+def _quality_cells(sweep: Sweep, load: Load, speed: Sequence[Cell]) -> list[Cell]:
+    """Perplexity is a property of the loaded model, so one cell a load and protocol; random weights have none.
+
+    A cache that loses something is measured, too, by the first protocol, and beside it the exact cache in the same way.
+    """
     if load.model.source == "random":
         return []
-    return [Cell(load, _quality_task(quality, index)) for index, quality in enumerate(sweep.quality)]
+    tasks = [_quality_task(quality, index) for index, quality in enumerate(sweep.quality)]
+    lossy = [mode for mode in _cache_modes(load, speed) if catalog.CACHES[mode].is_lossy]
+    through = [replace(task, cache_mode=mode) for task in tasks[:1] for mode in (("on", *lossy) if lossy else ())]
+    return [Cell(load, task) for task in (*tasks, *through)]
+
+
+def _cache_modes(load: Load, speed: Sequence[Cell]) -> tuple[str, ...]:
+    """Those that this load is timed with and its engine has."""
+    own = {cell.task.cache_mode for cell in speed if cell.load == load}
+    return tuple(mode for mode in catalog.CACHES if mode in own and load.engine in catalog.CACHES[mode].engines)
 
 
 def _quality_task(quality: Quality, index: int) -> QualityTask:

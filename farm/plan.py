@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from farm.architectures import Architecture
-from farm.catalog import CACHES
 from farm.cells import Cell, Load, SpeedTask
 from farm.cost import group_seconds
 from farm.keys import cell_key
+from farm.kv_cache import CacheTask, kv_device_bytes
 from farm.model_ref import architecture_of
 from farm.quantization import parse_quantization
 from farm.records import Record, Status
@@ -106,16 +106,9 @@ def predicted_bytes(cell: Cell, architecture: Architecture | None = None) -> flo
     quantization = parse_quantization(cell.load.quantization)
     other_bits = quantization.precision.other_bits
     weights = architecture.weight_bytes(quantization.linear_bits, other_bits)
-    return weights + _kv_bytes(cell, architecture, other_bits)
-
-
-def _kv_bytes(cell: Cell, architecture: Architecture, model_bits: int) -> float:
     if not isinstance(cell.task, SpeedTask):
-        return 0.0
-    bits = CACHES[cell.task.cache_mode].bits
-    bytes_per_value = (model_bits if bits is None else bits) / 8
-    tokens = cell.task.batch_size * (cell.task.context_tokens + cell.task.new_tokens)
-    return architecture.kv_bytes_per_token(bytes_per_value) * tokens
+        return weights
+    return weights + kv_device_bytes(CacheTask.of(cell.task), architecture, other_bits)
 
 
 def host_bytes(load: Load) -> int:

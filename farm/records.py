@@ -60,7 +60,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes by part. On the CPU there is no device allocator: those fields are None and `reasons` says so."""
+    """Bytes by part. On the CPU there is no device allocator: those fields are None and `reasons` says so.
+
+    `kv_host_bytes`: what of `kv_bytes` lies in host memory while a GPU computes; None where all is on the device.
+    """
 
     weights_bytes: int | None = None
     kv_bytes: int | None = None
@@ -71,6 +74,7 @@ class Memory:
     host_peak_rss_bytes: int | None = None
     prefill_peak_bytes: int | None = None
     decode_peak_bytes: int | None = None
+    kv_host_bytes: int | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 

@@ -100,7 +100,7 @@ def _identity(record: Record) -> dict[str, Any]:
         "engine": cell.load.engine,
         "device": cell.load.device,
         "device_name": _device_name(record),
-        "cache_mode": speed.cache_mode if speed else None,
+        "cache_mode": task.cache_mode,
         "context_tokens": speed.context_tokens if speed else None,
         "batch_size": speed.batch_size if speed else None,
         "new_tokens": speed.new_tokens if speed else None,
@@ -137,7 +137,7 @@ def _trial_row(
         tpot_s=formulas.tpot_s(trial),
         decode_tok_s=formulas.decode_tok_s(trial, task.batch_size),
         prefill_tok_s=formulas.prefill_tok_s(trial.prefill_s, task.batch_size, task.context_tokens),
-        memory=memory_figures(speed.memory),
+        memory=memory_figures(record, speed.memory),
         quality=quality_figures(record, lookup),
     )
 
@@ -181,7 +181,7 @@ def _speed_figures(record: Record) -> dict[str, Any]:
         "itl_p50_s": median(speed.itl_s) if speed.itl_s else None,
         "itl_p90_s": percentile(speed.itl_s, 90) if speed.itl_s else None,
         "itl_p99_s": p99(speed.itl_s),
-        "memory": memory_figures(speed.memory),
+        "memory": memory_figures(record, speed.memory),
     }
 
 

@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The generation whose work is counted. `kv_bits` a cached value; None: as many as the model computes in."""
+    """The generation that is counted. `kv_bits` a cached value, its scale included; None: as many as the model uses."""
 
     batch: int
     prompt_tokens: int

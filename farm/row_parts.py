@@ -2,7 +2,7 @@
 
 Why apart from `farm.reduce`: what a memory or quality column means is decided here, once, for both kinds of rows.
 
-    memory_figures(record.speed.memory).weights_bytes    # 269_029_440
+    memory_figures(record, record.speed.memory).weights_bytes    # 269_029_440
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,11 @@ from dataclasses import replace
 
 from farm import formulas
 from farm.baseline import Lookup
+from farm.catalog import CACHES
 from farm.cells import QualityTask, SpeedTask
+from farm.kv_cache import CacheTask, kv_bytes
+from farm.model_ref import architecture_of
+from farm.quantization import parse_quantization
 from farm.records import Memory, QualityResult, Record, Status
 from farm.rows import (
     AgreementFigures,
@@ -28,8 +32,10 @@ from farm.verdict import host_spread, judge, launch_share
 DOCUMENT_PROTOCOL = "lm-eval"
 
 
-def memory_figures(memory: Memory) -> MemoryFigures:
+def memory_figures(record: Record, memory: Memory) -> MemoryFigures:
     """Bytes by part; the reason is that of the device's peak, or the first one given."""
+    task = record.cell.task
+    cached = CacheTask.of(task) if isinstance(task, SpeedTask) else None
     return MemoryFigures(
         weights_bytes=memory.weights_bytes,
         kv_bytes=memory.kv_bytes,
@@ -38,16 +44,37 @@ def memory_figures(memory: Memory) -> MemoryFigures:
         peak_reserved_bytes=memory.peak_reserved_bytes,
         device_used_delta_bytes=memory.device_used_delta_bytes,
         host_peak_rss_bytes=memory.host_peak_rss_bytes,
+        kv_predicted_bytes=_predicted_kv(record, cached),
+        kv_bytes_per_token=memory.kv_bytes / (cached.batch * cached.tokens) if cached and memory.kv_bytes else None,
+        kv_host_bytes=memory.kv_host_bytes,
         memory_reason=memory.reasons.get("peak_allocated_bytes") or next(iter(memory.reasons.values()), None),
     )
 
 
+def _predicted_kv(record: Record, cached: CacheTask | None) -> float | None:
+    """None where the model's shape is not known."""
+    architecture = record.architecture or architecture_of(record.cell.load.model)
+    if cached is None or architecture is None:
+        return None
+    return kv_bytes(cached, architecture, _model_bits(record))
+
+
+def _model_bits(record: Record) -> int:
+    """What the model was seen to compute in; else what its precision keeps unquantized values in."""
+    dtype = record.speed.effective.compute_dtype if record.speed else None
+    widths = {"float32": 32, "float16": 16, "bfloat16": 16}
+    return widths.get(dtype or "", parse_quantization(record.cell.load.quantization).other_bits)
+
+
 def quality_figures(record: Record, lookup: Lookup) -> QualityFigures:
-    """A quality row's own figures; on a speed row those of its load's quality cells. A failed row claims none."""
+    """A quality row's own figures; on a speed row those of its load, through the same cache where that one loses
+    something. A failed row claims none."""
     if record.status is not Status.OK:
         return QualityFigures()
-    headline = record if record.quality else lookup.quality_of(record.cell.load)
-    document = record if record.quality else lookup.quality_of(record.cell.load, DOCUMENT_PROTOCOL)
+    cell = record.cell
+    mode = cell.task.cache_mode if cell.task.cache_mode and CACHES[cell.task.cache_mode].is_lossy else None
+    headline = record if record.quality else lookup.quality_of(cell.load, None, mode)
+    document = record if record.quality else lookup.quality_of(cell.load, DOCUMENT_PROTOCOL, mode)
     figures = _token_figures(headline, lookup)
     return replace(
         figures, document=_document_figures(document, lookup), agreement=_agreement_figures(headline, document)
@@ -107,9 +134,8 @@ def _agreement_figures(*owners: Record | None) -> AgreementFigures:
 
 def _baseline(owner: Record, lookup: Lookup) -> QualityResult | None:
     """The same task on the baseline; a deleted or edited text file keeps its name, so only equal texts compare."""
-    load = lookup.baseline_of(owner.cell.load)
-    other = None if load == owner.cell.load else lookup.with_load(owner.cell, load)
-    if other is None or other.quality is None or owner.quality is None:
+    other = lookup.exactly_cached(owner.cell, lookup.baseline_of(owner.cell.load))
+    if other is None or other.key == owner.key or other.quality is None or owner.quality is None:
         return None
     return other.quality if other.quality.text_sha256 == owner.quality.text_sha256 else None
 

@@ -60,7 +60,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class MemoryFigures:
-    """Bytes by part; `memory_reason` says why the device's share is missing."""
+    """Bytes by part; `memory_reason` says why the device's share is missing.
+
+    `kv_bytes` as measured and as predicted from the model's shape; `kv_bytes_per_token` of one sequence that is kept.
+    """
 
     weights_bytes: int | None = None
     kv_bytes: int | None = None
@@ -69,6 +72,9 @@ class MemoryFigures:
     peak_reserved_bytes: int | None = None
     device_used_delta_bytes: int | None = None
     host_peak_rss_bytes: int | None = None
+    kv_predicted_bytes: float | None = None
+    kv_bytes_per_token: float | None = None
+    kv_host_bytes: int | None = None
     memory_reason: str | None = None
 
 

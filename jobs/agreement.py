@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from farm.errors import Unsupported
-from jobs.engines.base import Engine, Reference
+from jobs.engines.base import Engine, Reference, Scorer
 from jobs.failures import classify
 from jobs.windows import Window, first_scored
 
@@ -31,17 +31,23 @@ class Agreement:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def measure_agreement(engine: Engine, windows: Sequence[Window], tokens: int) -> Agreement:
-    """Compare on the first `tokens` scored tokens. Never raises: a failure is an answer with its reason."""
+def measure_agreement(
+    engine: Engine, windows: Sequence[Window], tokens: int, scorer: Scorer | None = None
+) -> Agreement:
+    """Compare on the first `tokens` scored tokens. Never raises: a failure is an answer with its reason.
+
+    `scorer`: what gives the engine's logits, through a cache for example; the reference's are those of a plain forward.
+    """
+    scorer = scorer or engine
     reference = engine.reference
     if reference is None:
         return _none(None, "this engine names no reference model")
-    if reference.open is None:
+    if reference.open is None and scorer is engine:
         return _none(reference, "this is the reference")
     if tokens == 0:
         return _none(reference, "quality.agreement_tokens is 0")
     try:
-        found = _compared(engine, reference, tuple(first_scored(windows, tokens)))
+        found = _compared(engine, scorer, reference, tuple(first_scored(windows, tokens)))
     except Exception as error:  # the perplexity is measured and good: whatever happens here must not lose it
         found = _none(reference, classify(error)[1].message)
     _let_go(reference)  # not before: the error's traceback held the reference model
@@ -56,12 +62,10 @@ def why_no_room(needed_bytes: int | None, free_bytes: int) -> str | None:
     return f"the reference needs about {wanted / 1e9:.1f} GB beside this model, and {free_bytes / 1e9:.1f} GB are free"
 
 
-def _compared(engine: Engine, reference: Reference, windows: Sequence[Window]) -> Agreement:
-    assert reference.open is not None
+def _compared(engine: Engine, scorer: Scorer, reference: Reference, windows: Sequence[Window]) -> Agreement:
     _let_go(reference)  # what scoring left in the allocator is free for the reference
-    _require_room(reference)
-    other = reference.open()
-    pairs = [_compare(engine, other, window) for window in windows]
+    other = engine if reference.open is None else _opened(reference)
+    pairs = [_compare(scorer, other, window) for window in windows]
     tokens = sum(window.scored for window in windows)
     kl_mean = math.fsum(kl for kl, _ in pairs) / tokens
     if not math.isfinite(kl_mean):
@@ -69,7 +73,13 @@ def _compared(engine: Engine, reference: Reference, windows: Sequence[Window]) -
     return Agreement(kl_mean, sum(same for _, same in pairs) / tokens, tokens, reference.name)
 
 
-def _compare(engine: Engine, other: Engine, window: Window) -> tuple[float, int]:
+def _opened(reference: Reference) -> Scorer:
+    assert reference.open is not None
+    _require_room(reference)
+    return reference.open()
+
+
+def _compare(engine: Scorer, other: Scorer, window: Window) -> tuple[float, int]:
     """Only where a token is scored: elsewhere a window repeats what the one before it said."""
     from jobs.logits import compare_logits  # torch: seconds of import that a fake group does not need
 

@@ -19,6 +19,7 @@ from typing import Any
 from farm.architectures import Architecture
 from farm.cells import Cell, Load, QualityTask, SpeedTask
 from farm.device_facts import DeviceLimits
+from farm.errors import Unsupported
 from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
 from farm.records import Environment, Failure, Memory, Record, Status
 from farm.sanity import Sanity, in_one_sentence, problems
@@ -29,6 +30,7 @@ from jobs.environment import read_environment
 from jobs.failures import classify, poisons
 from jobs.measure import SpeedRun
 from jobs.prompts import Prompt, make_prompts
+from jobs.refusals import why_refused
 from jobs.show import show
 from jobs.turns import Progress, QualityRun
 from jobs.watch import watch_for
@@ -38,6 +40,10 @@ def run_group(request: GroupRequest) -> Iterator[Event]:
     """Measure every cell of the request. Ends with Ended; `poisoned` when cells are left for a fresh process."""
     yield Loading(os.getpid(), platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES") or None)
     desk = _Desk(request, now())
+    yield from desk.refuse_what_cannot_run()
+    if not desk.request.cells:
+        yield Ended()
+        return
     try:
         engine = desk.load()
         yield Loaded(desk.load_s or 0.0)
@@ -136,6 +142,16 @@ class _Desk:
     def failed(self, key: str, cell: Cell, error: BaseException) -> CellEnded:
         status, failure = classify(error)
         return CellEnded(self.record(key, cell, status, failure=failure))
+
+    def refuse_what_cannot_run(self) -> Iterator[Event]:
+        """Before the model is loaded; the request keeps the rest."""
+        request = self.request
+        why = [why_refused(cell) for cell in request.cells]
+        for key, cell, reason in zip(request.keys, request.cells, why, strict=True):
+            if reason is not None:
+                self.environment = self.environment or read_environment(request.load.device)
+                yield self.failed(key, cell, Unsupported(reason))
+        self.request = request.only([reason is None for reason in why])
 
     def fail_all(self, error: BaseException) -> Iterator[Event]:
         self.environment = read_environment(self.request.load.device)

@@ -126,8 +126,8 @@ class SpeedRun:
         prefill = meter.read()
         meter.reset_peak()
         gaps = time_each_token(self.engine, generation, self.task.new_tokens)
-        memory = by_part(prefill, meter.read(), self.engine.weights_bytes, generation.kv_bytes())
-        return gaps, memory
+        kv_bytes = (generation.kv_bytes(), _kv_host_bytes(generation))
+        return gaps, by_part(prefill, meter.read(), self.engine.weights_bytes, *kv_bytes)
 
     def _work_again(self) -> None:
         """A trial's work once more, for those who watch: its clock readings do not count."""
@@ -162,6 +162,12 @@ def _no_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _kv_host_bytes(generation: Generation) -> int | None:
+    """What of the cache lies in host memory while a GPU computes; an engine that never moves it there tells nothing."""
+    told = getattr(generation, "kv_host_bytes", None)
+    return None if told is None else told()
 
 
 def _check_fits(engine: Engine, task: SpeedTask) -> None:

@@ -5,8 +5,11 @@ from dataclasses import replace
 from farm.records import Memory
 
 
-def by_part(prefill: Memory, decode: Memory, weights_bytes: int, kv_bytes: int | None) -> Memory:
+def by_part(
+    prefill: Memory, decode: Memory, weights_bytes: int, kv_bytes: int | None, kv_host_bytes: int | None = None
+) -> Memory:
     """One Memory from the peaks of the two phases; what is neither weights nor KV cache is activations."""
+    on_device = weights_bytes + (kv_bytes or 0) - (kv_host_bytes or 0)
     allocated = _largest(prefill.peak_allocated_bytes, decode.peak_allocated_bytes)
     reasons = {**prefill.reasons, **decode.reasons}
     if kv_bytes is None:
@@ -18,10 +21,11 @@ def by_part(prefill: Memory, decode: Memory, weights_bytes: int, kv_bytes: int |
         decode,
         weights_bytes=weights_bytes,
         kv_bytes=kv_bytes,
+        kv_host_bytes=kv_host_bytes,
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=_largest(prefill.peak_reserved_bytes, decode.peak_reserved_bytes),
         host_peak_rss_bytes=_largest(prefill.host_peak_rss_bytes, decode.host_peak_rss_bytes),
-        activation_peak_bytes=None if allocated is None else max(0, allocated - weights_bytes - (kv_bytes or 0)),
+        activation_peak_bytes=None if allocated is None else max(0, allocated - on_device),
         prefill_peak_bytes=prefill.peak_allocated_bytes,
         decode_peak_bytes=decode.peak_allocated_bytes,
         reasons=reasons,

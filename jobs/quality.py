@@ -7,14 +7,14 @@ protocols share the scoring here; they differ in what is fed (`jobs.protocols`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from farm.cells import QualityTask
 from farm.errors import Unsupported
 from farm.records import QualityResult
 from jobs.agreement import measure_agreement
 from jobs.corpus import QualityError, load_text
-from jobs.engines.base import Engine
+from jobs.engines.base import Engine, Scorer
 from jobs.protocols import Sample, sample_of
 from jobs.windows import Window, batches
 
@@ -26,8 +26,9 @@ def measure_quality(engine: Engine, task: QualityTask, max_batch: int = 1) -> Qu
     text = load_text(task.text, task.protocol)
     sample = sample_of(engine.tokenizer, task, text)
     _check_sample(sample, engine, text.name)
-    nll = nll_sum(engine, sample.windows, max_batch)
-    agreement = measure_agreement(engine, sample.windows, task.agreement_tokens)
+    scorer = _scorer(engine, task.cache_mode)
+    nll = nll_sum(scorer, sample.windows, max_batch)
+    agreement = measure_agreement(engine, sample.windows, task.agreement_tokens, scorer)
     return QualityResult(
         protocol=task.protocol_id,
         text=text.name,
@@ -36,7 +37,7 @@ def measure_quality(engine: Engine, task: QualityTask, max_batch: int = 1) -> Qu
         tokens_scored=sample.tokens,
         words=sample.words,
         utf8_bytes=sample.utf8_bytes,
-        effective=engine.effective(None),
+        effective=engine.effective(task.cache_mode),
         kl_mean=agreement.kl_mean,
         top1_agreement=agreement.top1,
         agreement_tokens=agreement.tokens,
@@ -45,7 +46,17 @@ def measure_quality(engine: Engine, task: QualityTask, max_batch: int = 1) -> Qu
     )
 
 
-def nll_sum(engine: Engine, windows: Sequence[Window], max_batch: int = 1) -> float:
+def _scorer(engine: Engine, cache_mode: str | None) -> Scorer:
+    """Without a cache mode the engine itself."""
+    if cache_mode is None:
+        return engine
+    through: Callable[[str], Scorer] | None = getattr(engine, "through_cache", None)
+    if through is None:
+        raise Unsupported("this engine cannot score a text through a cache; measure that with engine eager")
+    return through(cache_mode)
+
+
+def nll_sum(engine: Scorer, windows: Sequence[Window], max_batch: int = 1) -> float:
     """In nats, exactly rounded: thousands of small terms added in turn would lose the last digits."""
     total = math.fsum(score for batch in batches(windows, max_batch) for score in _scores(engine, batch))
     if not math.isfinite(total):
@@ -53,7 +64,7 @@ def nll_sum(engine: Engine, windows: Sequence[Window], max_batch: int = 1) -> fl
     return total
 
 
-def _scores(engine: Engine, batch: Sequence[Window]) -> list[float]:
+def _scores(engine: Scorer, batch: Sequence[Window]) -> list[float]:
     rows = engine.token_nll([window.tokens for window in batch])
     for window, row in zip(batch, rows, strict=True):
         if len(row) != len(window.tokens) - 1:

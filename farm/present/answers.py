@@ -95,7 +95,7 @@ def memory_bytes(row: CellRow) -> tuple[float | None, str]:
     memory = row.memory
     if memory.peak_allocated_bytes is not None:
         return memory.peak_allocated_bytes, "peak_allocated"
-    parts = [part for part in (memory.weights_bytes, memory.kv_bytes) if part is not None]
+    parts = [part for part in (memory.weights_bytes, memory.kv_bytes) if part is not None]  # no device, no host share
     return (sum(parts) if parts else None), "weights_and_kv"
 
 

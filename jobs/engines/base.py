@@ -48,7 +48,7 @@ class Generation(Protocol):
         ...
 
     def kv_bytes(self) -> int | None:
-        """Bytes of the key/value cache now; None without a cache."""
+        """Bytes of the key/value cache now, wherever they lie; None without a cache."""
         ...
 
 
@@ -62,7 +62,22 @@ class Reference:
     needed_bytes: int | None = None
 
 
-class Engine(Protocol):
+class Scorer(Protocol):
+    """What judges a text: an engine's plain forward, or its forward through a cache."""
+
+    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        """Negative log-likelihood in nats of every token given those before it: [batch][tokens - 1], in float32.
+
+        The last token is only a target: `max_positions + 1` tokens are allowed.
+        """
+        ...
+
+    def logits(self, token_ids: TokenIds) -> Any:
+        """Of the token after each one given, as a tensor on the model's device: [batch, tokens, vocabulary]."""
+        ...
+
+
+class Engine(Scorer, Protocol):
     """A loaded model. Everything here may raise `farm.errors.Unsupported` for a configuration it cannot run."""
 
     @property
@@ -84,16 +99,5 @@ class Engine(Protocol):
     def reference(self) -> Reference | None: ...
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> Generation: ...
-
-    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
-        """Negative log-likelihood in nats of every token given those before it: [batch][tokens - 1], in float32.
-
-        The last token is only a target: `max_positions + 1` tokens are allowed.
-        """
-        ...
-
-    def logits(self, token_ids: TokenIds) -> Any:
-        """Of the token after each one given, as a tensor on the model's device: [batch, tokens, vocabulary]."""
-        ...
 
     def effective(self, cache_mode: str | None) -> Effective: ...

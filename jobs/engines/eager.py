@@ -12,40 +12,27 @@ path is still bound by the host, which launches hundreds of small kernels a toke
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from farm.architectures import architecture_of_config
 from farm.catalog import CACHE_MODES
 from farm.errors import Unsupported, unknown
 from farm.records import Effective
 from jobs.effective import Request, dtype_name, linear_classes, mismatches, parameter_dtypes
-from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
+from jobs.engines.base import MemoryMeter, Reference, Scorer, Stopwatch, TokenIds
+from jobs.engines.caches import cache_bytes, host_bytes, new_cache, other_class, told_class
 from jobs.engines.lengths import check_length
-from jobs.memory import bytes_of_storages, model_bytes
-from jobs.models.transformers_4 import cached_tensors, new_cache
+from jobs.memory import model_bytes
 from jobs.prompts import Tokenizer
 
 SLICE_ELEMENTS = 1 << 25  # float32 logits at a time: 128 MiB, where 2,048 tokens of a 128k vocabulary are 1 GiB
 _NO_LIMIT = 1 << 31  # for position schemes without a maximum
 
 
-class ForgetfulCache(DynamicCache):
-    """Stands for "no cache": hands keys and values through and keeps nothing.
-
-    When no cache object is passed, transformers compares position ids on the device to find packed sequences, and
-    reads the answer back: every forward would wait for the device.
-    """
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return key_states, value_states
-
-
 class EagerGeneration:
     """One greedy generation over a rectangle of prompts: without padding, no attention mask is needed.
 
-    `seen` receives the class of the cache that the model really filled.
+    `seen` receives the class of the cache that the model really filled, by mode.
     """
 
     def __init__(
@@ -54,8 +41,8 @@ class EagerGeneration:
         prompt = torch.tensor(token_ids, dtype=torch.long, device=model.device)
         batch, self._prompt_tokens = prompt.shape
         self._model = model
-        self._keeps_cache = cache_mode == "on"
-        self._cache: Any = None if self._keeps_cache else new_cache(ForgetfulCache, model.config)
+        self._mode, self._keeps_cache = cache_mode, cache_mode != "off"
+        self._cache: Any = new_cache(model, cache_mode, self._prompt_tokens + new_tokens)
         self._seen = seen
         self._ids = prompt.new_zeros((batch, self._prompt_tokens + new_tokens))  # allocated once: no growth is timed
         self._ids[:, : self._prompt_tokens] = prompt
@@ -65,7 +52,7 @@ class EagerGeneration:
     def prefill(self) -> None:
         self._forward(0)
         if self._keeps_cache:
-            self._seen["on"] = type(self._cache).__name__
+            self._seen[self._mode] = told_class(self._cache)
 
     def first_token(self) -> None:
         self._append_token()
@@ -80,9 +67,11 @@ class EagerGeneration:
 
     def kv_bytes(self) -> int | None:
         """Also None for a cache of another form than keys and values a layer."""
-        if not self._keeps_cache:
-            return None
-        return bytes_of_storages(t for t in cached_tensors(self._cache) if isinstance(t, torch.Tensor)) or None
+        return (cache_bytes(self._cache) or None) if self._keeps_cache else None
+
+    def kv_host_bytes(self) -> int | None:
+        """What of them lies in host memory; None where the cache stays on the device."""
+        return host_bytes(self._cache) if self._keeps_cache else None
 
     @torch.inference_mode()
     def _forward(self, start: int) -> None:
@@ -124,14 +113,14 @@ class EagerEngine:
         self.weights_bytes = model_bytes(model)
         self.max_positions: int = getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT
         self.architecture = architecture_of_config(model.config.to_dict())
-        self._cache_classes: dict[str, str] = {}
+        self.cache_classes: dict[str, str] = {}
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> EagerGeneration:
         """Put the prompts on the device. Raises Unsupported when prompt and new tokens exceed the positions."""
         if cache_mode not in CACHE_MODES:
             raise Unsupported(unknown("cache mode", cache_mode, CACHE_MODES))
         check_length(len(token_ids[0]) + new_tokens, self.max_positions)
-        return EagerGeneration(self.model, token_ids, cache_mode, new_tokens, self._cache_classes)
+        return EagerGeneration(self.model, token_ids, cache_mode, new_tokens, self.cache_classes)
 
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
@@ -144,15 +133,24 @@ class EagerEngine:
         logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits
 
+    def through_cache(self, mode: str) -> Scorer:
+        """The same model, scoring a text through a cache of that mode."""
+        from jobs.engines.through_cache import ThroughCache  # builds on this module
+
+        return ThroughCache(self, mode)
+
     def effective(self, cache_mode: str | None) -> Effective:
         """Read off the model itself; the cache class is known after a generation in that mode."""
+        cache_class = self.cache_classes.get(cache_mode or "")
+        other_cache = other_class(cache_mode or "", cache_class)
+        other_weights = mismatches(self.model, self.request) if self.request else ()
         return Effective(
             linear_classes=linear_classes(self.model),
             parameter_dtypes=parameter_dtypes(self.model),
             attention=getattr(self.model.config, "_attn_implementation", None),
-            cache_class=self._cache_classes.get(cache_mode or ""),
+            cache_class=cache_class,
             compute_dtype=dtype_name(self.request.dtype) if self.request else None,
-            mismatches=mismatches(self.model, self.request) if self.request else (),
+            mismatches=(*other_weights, *([other_cache] if other_cache else [])),
             quantization=dict(self.request.details) if self.request else {},
         )
 

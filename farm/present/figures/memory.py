@@ -35,12 +35,17 @@ def other_bytes(row: CellRow) -> float | None:
     memory = row.memory
     if memory.peak_allocated_bytes is None or memory.weights_bytes is None:
         return None
-    return max(0, memory.peak_allocated_bytes - memory.weights_bytes - (memory.kv_bytes or 0))
+    return max(0, memory.peak_allocated_bytes - memory.weights_bytes - kv_device_bytes(row))
+
+
+def kv_device_bytes(row: CellRow) -> int:
+    """What of the KV cache lies on the device: all of it, or what is not in host memory."""
+    return (row.memory.kv_bytes or 0) - (row.memory.kv_host_bytes or 0)
 
 
 PARTS = (
     Part("weights", 1.0, "", lambda row: row.memory.weights_bytes),
-    Part("KV cache", 0.6, "/", lambda row: row.memory.kv_bytes),
+    Part("KV cache", 0.6, "/", lambda row: kv_device_bytes(row) if row.memory.kv_bytes is not None else None),
     Part("activations and other", 0.3, ".", other_bytes),
 )
 

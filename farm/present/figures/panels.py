@@ -50,9 +50,9 @@ def _load(row: CellRow, among: Sequence[CellRow]) -> str:
 
 
 def quality_panels(rows: Iterable[CellRow]) -> tuple[Panel, ...]:
-    """One panel for each model, engine, device and protocol that a perplexity was asked of."""
+    """One panel for each model, engine, device, protocol and cache that a perplexity was asked of."""
     quality = [row for row in rows if row.kind == "quality"]
-    groups = _grouped(quality, lambda row: (row.model_id, row.engine, row.device, row.protocol))
+    groups = _grouped(quality, lambda row: (row.model_id, row.engine, row.device, row.protocol, row.cache_mode))
     return tuple(Panel(_title(group[0], quality), group) for group in groups)
 
 
@@ -106,4 +106,5 @@ def _title(row: CellRow, among: Sequence[CellRow], join_engines: bool = False) -
     several_protocols = len({other.protocol for other in among}) > 1
     extra = [row.engine] * several_engines + [row.device] * several_devices
     protocol = [row.protocol or ""] * several_protocols
-    return ", ".join([row.model, *extra, *protocol])
+    cache = [f"cache {row.cache_mode}"] * (row.kind == "quality" and row.cache_mode is not None)
+    return ", ".join([row.model, *extra, *protocol, *cache])

@@ -1,0 +1,34 @@
+"""Cells that cannot run here whatever is loaded: told before a model is, since loading one takes minutes.
+
+What a precision needs is asked when it is loaded (`jobs.quantization`): all cells of a group share that answer.
+
+    why_refused(cell)       # None, or 'cache mode offloaded needs a CUDA GPU: ...'
+"""
+
+from importlib.util import find_spec
+
+from farm.catalog import CACHES, CacheMode
+from farm.cells import Cell, Load
+
+
+def why_refused(cell: Cell) -> str | None:
+    """One sentence, or None. Cheap, never raises, imports nothing heavy."""
+    mode = CACHES.get(cell.task.cache_mode or "on")
+    return None if mode is None else _why_no_cache(mode, cell.load)
+
+
+def _why_no_cache(mode: CacheMode, load: Load) -> str | None:
+    if load.engine not in mode.engines:
+        engines = " or ".join(engine for engine in mode.engines if engine != "fake")
+        return f"engine {load.engine} has no cache mode {mode.name}; use engine {engines}, or exclude the pair"
+    if mode.layers_on_device is not None and load.device != "cuda":
+        return (
+            f"cache mode {mode.name} moves keys and values from a GPU to host memory and needs a CUDA GPU; "
+            "on the CPU exclude it"
+        )
+    if mode.package is not None and find_spec(mode.package) is None:
+        return (
+            f"cache mode {mode.name} needs the Python package {mode.package!r}, which is not installed; "
+            f"run: pip install {mode.package}"
+        )
+    return None
