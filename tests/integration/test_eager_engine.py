@@ -296,7 +296,15 @@ def test_bitsandbytes_replaces_the_linears(model: LlamaForCausalLM, folder: Path
     close = torch.tensor(engine.token_nll(ids)).flatten()
     assert not torch.equal(exact, close)
     assert torch.corrcoef(torch.stack([exact, close]))[0, 1] > LIKENESS[quantization]
-    assert 0 <= engine_of(quantized).weights_bytes - expected_bytes(quantization) <= slack, "after a forward"
+    narrowed = 2 * LINEAR_WEIGHTS // 64 if _has_bf16_scales(quantized) else 0
+    after = engine_of(quantized).weights_bytes - expected_bytes(quantization)
+    assert 0 <= after + narrowed <= slack, "after a forward"
+
+
+def _has_bf16_scales(model: Any) -> bool:
+    """On a CPU with AVX512-BF16 the first product of a 4-bit layer reorders its codes and narrows its scales."""
+    states = [getattr(parameter, "quant_state", None) for parameter in model.parameters()]
+    return any(getattr(state, "packing_format_for_cpu", False) for state in states)
 
 
 @pytest.mark.parametrize("quantization", QUANTIZED)
