@@ -115,7 +115,9 @@ _CLASSES: Mapping[str, tuple[str, ...]] = {
 def new_cache(model: PreTrainedModel, mode: str, tokens: int) -> Any:
     """An empty cache for so many tokens; None where the model makes its own. Raises Unsupported."""
     if transformers_4.is_4() and mode not in DEFAULT_CACHE_MODES:
-        raise Unsupported(f"cache mode {mode} needs transformers 5, and this backend's environment has 4; use on or off")
+        raise Unsupported(
+            f"cache mode {mode} needs transformers 5, and this backend's environment has 4; use on or off"
+        )
     try:
         return _MAKERS[mode](model, tokens)
     except ValueError as error:  # layers that are no plain attention
