@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from farm.present import theme
 from farm.present.figures.curves import Look, curve_figure
-from farm.present.figures.panels import Panel, place, present_cache_modes, speed_panels
+from farm.present.figures.panels import Panel, curve_panels, place, present_cache_modes
 from farm.present.figures.points import Curve, Point, points
 from farm.rows import CellRow
 
@@ -39,7 +39,7 @@ def cache_gain(rows: Sequence[CellRow]) -> go.Figure:
         with_bars=False,
     )
     figure = curve_figure(paired, look)
-    for index, panel in enumerate(speed_panels(paired)):
+    for index, panel in enumerate(curve_panels(paired)):
         _note(figure, panel, look.curves, place(index))
     return figure
 
@@ -50,11 +50,11 @@ def gain_curve(mode: str) -> Curve:
 
 
 def crossover(line: Sequence[Point]) -> float | None:
-    """The context where the gain first reaches 1, straight between two points on logarithmic axes.
+    """The context from which on the gain stays above 1, straight between two points on logarithmic axes.
 
     None when it never passes 1 between two measured contexts: above from the first one on, or below up to the last.
     """
-    for before, after in itertools.pairwise(line):
+    for before, after in reversed(list(itertools.pairwise(line))):
         if before.value < 1 <= after.value:
             share = -math.log(before.value) / (math.log(after.value) - math.log(before.value))
             return before.context * (after.context / before.context) ** share

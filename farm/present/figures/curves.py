@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from farm.present import theme
 from farm.present.figures.curve_legend import add_legend
-from farm.present.figures.panels import Panel, devices, grid, place, speed_panels
+from farm.present.figures.panels import Panel, curve_panels, devices, grid, place, speed_panels
 from farm.present.figures.points import HOLLOW, Curve, Point, is_trusted, limits, points, symbol
 from farm.present.figures.strip import context_axis, draw_strip, strip_labels
 from farm.rows import CellRow
@@ -48,7 +48,7 @@ class Look:
 
 def curve_figure(rows: Sequence[CellRow], look: Look) -> go.Figure:
     """The whole figure; a note instead of axes when there is nothing to draw."""
-    panels = speed_panels(rows, look.join_engines)
+    panels = curve_panels(rows, look.join_engines)
     if not panels:
         return theme.blank(look.title, look.nothing)
     strips = [_failed(panel, look) for panel in panels]
@@ -58,7 +58,8 @@ def curve_figure(rows: Sequence[CellRow], look: Look) -> go.Figure:
         _draw_panel(figure, panel, look, index, strips[index], lines)
     drawn = [point for panel in panels for point in _points(panel, look)]
     add_legend(figure, panels, look.curves, any(_limits(panel, look) for panel in panels))
-    return _dress(figure, look, panels, lines, drawn)
+    is_whole = len(panels) == len(speed_panels(rows, look.join_engines))
+    return _dress(figure, look, panels, lines, drawn, is_whole)
 
 
 def _points(panel: Panel, look: Look) -> list[Point]:
@@ -204,11 +205,14 @@ def _error_bars(measured: Sequence[Point], scale: float, color: str) -> dict[str
     return {"type": "data", "array": above, "arrayminus": below, "color": color, "thickness": 1.4, "width": 5}
 
 
-def _dress(figure: go.Figure, look: Look, panels: Sequence[Panel], lines: int, drawn: Sequence[Point]) -> go.Figure:
+def _dress(
+    figure: go.Figure, look: Look, panels: Sequence[Panel], lines: int, drawn: Sequence[Point], is_whole: bool
+) -> go.Figure:
     down, across = grid(panels)
     words = [devices([row for panel in panels for row in panel.rows])]
     words += ["bars: 95 % interval of the median"] * look.with_bars
     words += ["crosses on top: points that failed"] * bool(lines)
     words += [HOLLOW] * any(not is_trusted(point.row) for point in drawn)
+    words += ["not drawn: what was measured at one context only"] * (not is_whole)
     height = 200 + (PANEL_HEIGHT + STRIP_LINE * lines) * down
     return theme.dress(figure, look.title, "; ".join(words), height=height, width=620 + 560 * across)

@@ -18,6 +18,7 @@ from farm.present.figures.schedule import schedule_of
 from farm.records import Record
 
 TITLE = "The sweep as it ran"
+LEGEND_LINE = 24
 LANE_HEIGHT = 46
 
 
@@ -32,7 +33,8 @@ def gantt(events: Sequence[LoggedEvent], records: Sequence[Record]) -> go.Figure
     _draw_failures(figure, chart)
     for resumed_s in chart.resumed_s:
         figure.add_vline(x=resumed_s / 60, line={"color": theme.INK, "dash": "dot"}, annotation_text="went on")
-    for name in in_catalog_order(bar.quantization for bar in chart.bars if bar.quantization):
+    families = in_catalog_order(theme.family_of(bar.quantization) for bar in chart.bars if bar.quantization)
+    for name in families:
         legend_entry(figure, theme.title_of(name), "Precision", theme.color_of(name), "solid", "square")
     lanes = 1 + max(bar.lane for bar in chart.bars)
     figure.update_layout(barmode="overlay")
@@ -40,7 +42,9 @@ def gantt(events: Sequence[LoggedEvent], records: Sequence[Record]) -> go.Figure
     figure.update_yaxes(
         tickvals=list(range(lanes)), ticktext=[f"slot {lane + 1}" for lane in range(lanes)], range=[lanes - 0.5, -0.5]
     )
-    return theme.dress(figure, TITLE, _subtitle(chart), height=260 + LANE_HEIGHT * lanes)
+    return theme.dress(
+        figure, TITLE, _subtitle(chart), height=max(260 + LANE_HEIGHT * lanes, 230 + LEGEND_LINE * len(families))
+    )
 
 
 def _draw_bar(figure: go.Figure, bar: Bar) -> None:

@@ -17,6 +17,7 @@ from farm.present.figures.panels import Panel, devices, grid, in_catalog_order, 
 from farm.rows import CellRow
 
 GB = 1e9
+MOST_TOTALS = 24  # above as many bars the figures on top would cover each other
 TITLE = "Memory footprint by context and precision"
 
 
@@ -82,7 +83,8 @@ def _draw_panel(figure: go.Figure, panel: Panel, at: tuple[int, int]) -> None:
     measured = [row for row in panel.rows if row.is_ok and row.memory.weights_bytes is not None]
     for part in PARTS:
         _draw_part(figure, part, measured, where, 0.76 / len(panel.quantizations), at)
-    _draw_totals(figure, measured, where, at)
+    if len(measured) <= MOST_TOTALS:
+        _draw_totals(figure, measured, where, at)
     for row in panel.rows:
         if not row.is_ok:
             _mark_failure(figure, row, where[_spot(row)], at)

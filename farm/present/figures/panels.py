@@ -39,6 +39,12 @@ def speed_panels(rows: Iterable[CellRow], join_engines: bool = False) -> tuple[P
     return tuple(Panel(_title(group[0], speed, join_engines) + _load(group[0], speed), group) for group in groups)
 
 
+def curve_panels(rows: Iterable[CellRow], join_engines: bool = False) -> tuple[Panel, ...]:
+    """The panels with a curve in them: those of one context are left out where others have several."""
+    panels = speed_panels(rows, join_engines)
+    return tuple(panel for panel in panels if len(panel.contexts) > 1) or panels
+
+
 def _axes_of(row: CellRow, join_engines: bool) -> Hashable:
     engine = None if join_engines else row.engine
     return row.model_id, engine, row.device, row.batch_size, row.new_tokens

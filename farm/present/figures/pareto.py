@@ -6,6 +6,7 @@ Large points are on the front (nothing beats them in every criterion at once), f
     pareto(cell_rows(records)).show()
 """
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -21,6 +22,8 @@ from farm.rows import CellRow
 
 TITLE = "Speed, memory and quality: the Pareto front"
 GB = 1e9
+WIDE = 8.0  # fastest over slowest: from here on a logarithmic axis
+SIDES = ("top center", "bottom center")
 MEASURES = {"peak_allocated": "Peak device memory (GB)", "weights_and_kv": "Weights and KV cache (GB)"}
 
 
@@ -41,15 +44,10 @@ def pareto(rows: Sequence[CellRow]) -> go.Figure:
 
 
 def _draw_front(figure: go.Figure, front: Front, at: tuple[int, int]) -> None:
-    named = _named(front)
+    sides = _sides(front)
     for row in front.rows:
-        _draw_point(figure, row, front, row in named, at)
-    figure.update_yaxes(
-        title_text="Decode tokens per second",
-        range=_room([speed_of(row) for row in front.rows]),
-        row=at[0],
-        col=at[1],
-    )
+        _draw_point(figure, row, front, sides.get(row.key), at)
+    figure.update_yaxes(**_speed_axis([speed_of(row) for row in front.rows]), row=at[0], col=at[1])
     figure.update_xaxes(
         title_text=MEASURES[front.measure],
         range=_room([memory_of(row) / GB for row in front.rows]),
@@ -63,20 +61,39 @@ def _room(values: Sequence[float]) -> list[float]:
     return [0.0, 1.25 * max(values)]
 
 
-def _named(front: Front) -> list[CellRow]:
-    """Rows with a name beside them: those on the front, and beaten ones whose name would cover no other's."""
-    x_room, y_room = max(map(memory_of, front.rows)) * 0.12, max(map(speed_of, front.rows)) * 0.06
-    named = list(front.best)
-    for row in front.rows:
-        near = (
-            abs(memory_of(o) - memory_of(row)) < x_room and abs(speed_of(o) - speed_of(row)) < y_room for o in named
-        )
-        if not any(near):
+def _speed_axis(speeds: Sequence[float]) -> dict[str, object]:
+    """Logarithmic where the fastest engine would press the others together at the bottom."""
+    title = "Decode tokens per second"
+    if max(speeds) < WIDE * min(speeds):
+        return {"title_text": title, "range": _room(speeds)}
+    span = [math.log10(min(speeds) / 2), math.log10(2 * max(speeds))]
+    return {"title_text": f"{title} (log scale)", "range": span, **theme.log_axis(speeds)}
+
+
+def _sides(front: Front) -> dict[str, str]:
+    """Where each row's name stands, by key, the front first. A name that would cover two others is left out."""
+    sides: dict[str, str] = {}
+    named: list[CellRow] = []
+    for row in (*front.best, *(row for row in front.rows if row not in front.best)):
+        near = [sides[other.key] for other in named if _is_near(row, other, front)]
+        side = next((side for side in SIDES if side not in near), None)
+        if side is not None and (row in front.best or not near):
+            sides[row.key] = side
             named.append(row)
-    return named
+    return sides
 
 
-def _draw_point(figure: go.Figure, row: CellRow, front: Front, is_named: bool, at: tuple[int, int]) -> None:
+def _is_near(row: CellRow, other: CellRow, front: Front) -> bool:
+    """As far as a name reaches: a third of the width, and a tenth of the height of the panel."""
+    speeds = [speed_of(one) for one in front.rows]
+    is_beside = abs(memory_of(row) - memory_of(other)) < max(map(memory_of, front.rows)) * 0.3
+    if max(speeds) < WIDE * min(speeds):
+        return is_beside and abs(speed_of(row) - speed_of(other)) < max(speeds) * 0.08
+    decades = math.log10(4 * max(speeds) / min(speeds))
+    return is_beside and abs(math.log10(speed_of(row) / speed_of(other))) < 0.08 * decades
+
+
+def _draw_point(figure: go.Figure, row: CellRow, front: Front, side: str | None, at: tuple[int, int]) -> None:
     name, is_best = label(row, front), row in front.best
     words = f"<b>{name}</b>{_quality(row)}" if is_best else name
     figure.add_trace(
@@ -86,8 +103,8 @@ def _draw_point(figure: go.Figure, row: CellRow, front: Front, is_named: bool, a
             mode="markers+text",
             name=name,
             showlegend=False,
-            text=[words if is_named else ""],
-            textposition="top center",
+            text=[words if side else ""],
+            textposition=side or SIDES[0],
             textfont={"size": 12 if is_best else 11, "color": theme.INK if is_best else theme.FAINT},
             cliponaxis=False,
             marker={

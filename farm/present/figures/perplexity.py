@@ -45,7 +45,7 @@ def _draw_panel(figure: go.Figure, panel: Panel, at: tuple[int, int]) -> None:
     _draw_bars(figure, compared, slots, at)
     for row in panel.rows:
         if row not in compared:
-            _mark(figure, row, slots[row.quantization], at)
+            _mark(figure, row, slots, at)
     figure.add_hline(
         y=LIMIT_PERCENT,
         line={"color": theme.INK, "dash": "dash", "width": 1.5},
@@ -56,7 +56,9 @@ def _draw_panel(figure: go.Figure, panel: Panel, at: tuple[int, int]) -> None:
     )
     figure.update_xaxes(
         tickvals=list(slots.values()),
-        ticktext=[theme.short_title_of(name) for name in slots],
+        ticktext=[theme.short_title_of(name).replace(" ", "<br>") for name in slots],
+        tickangle=0,
+        tickfont_size=_font_size(slots),
         range=[-0.6, len(slots) - 0.4],
         showgrid=False,
         row=at[0],
@@ -75,6 +77,8 @@ def _draw_bars(figure: go.Figure, rows: Sequence[CellRow], slots: dict[str, int]
             marker_color=colors,
             text=[f"{row.quality.perplexity_delta_percent:+.2f} %<br>PPL {_ppl(row)}" for row in rows],
             textposition="outside",
+            textfont_size=_font_size(slots),
+            constraintext="none",
             cliponaxis=False,
             showlegend=False,
             hoverinfo="text",
@@ -84,14 +88,19 @@ def _draw_bars(figure: go.Figure, rows: Sequence[CellRow], slots: dict[str, int]
     )
 
 
-def _mark(figure: go.Figure, row: CellRow, slot: int, at: tuple[int, int]) -> None:
+def _font_size(slots: dict[str, int]) -> int:
+    """So that the words of two neighbours do not meet."""
+    return 14 if len(slots) <= 4 else 11
+
+
+def _mark(figure: go.Figure, row: CellRow, slots: dict[str, int], at: tuple[int, int]) -> None:
     figure.add_annotation(
-        x=slot,
+        x=slots[row.quantization],
         y=0,
         yanchor="bottom",
         text=_mark_text(row),
         showarrow=False,
-        font_size=14,
+        font_size=_font_size(slots),
         row=at[0],
         col=at[1],
     )

@@ -38,6 +38,7 @@ PHRASES = {
     "bars: 95 % interval of the median": "barras: intervalo del 95 % de la mediana",
     "crossover": "cruce",
     "crosses on top: points that failed": "cruces arriba: puntos que fallaron",
+    "not drawn: what was measured at one context only": "sin dibujar: lo que se midió con un solo contexto",
     "hollow: verdict not valid": "hueco: veredicto no válido",
     "large: on the front": "grande: en el frente",
     "up and left is better": "mejor arriba y a la izquierda",
