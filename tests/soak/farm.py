@@ -145,7 +145,7 @@ class Farm:
         return True
 
     def _second_driver(self, dice: random.Random) -> bool:
-        """Refused, as long as the first one lives. Should that one end just now, the second takes its place: no fault."""
+        """Refused, as long as the first one lives; should that one just have ended, the second takes its place."""
         first = self.driver
         if first is None or first.poll() is not None or not (self.out / "lock.json").exists():
             return False
