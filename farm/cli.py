@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from farm import __version__
+from farm.cli_pages import LANG, POOL, dashboard, demo
 from farm.cli_runs import advise, compare
 from farm.errors import FarmError, Interrupted
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
 RUN_DIR = click.argument("run_dir", metavar="DIR")
-POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]), default="ray", show_default=True)
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
 RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
@@ -39,9 +39,6 @@ SERIALIZE = click.option(
 STOP_AFTER = click.option(
     "--stop-after", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End then; resume goes on."
 )
-LANG = click.option(
-    "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="Of figures and report.html."
-)
 SHOW = click.option(
     "--show", is_flag=True, help="Each cell first generates once, untimed, token by token for `farm dashboard`."
 )
@@ -52,6 +49,10 @@ NO_IMAGES = click.option("--no-images", is_flag=True, help="Skip the PNG files (
 @click.version_option(__version__, prog_name="farm")
 def cli() -> None:
     """How much faster can this model run on my GPUs, and what does it cost in quality?"""
+
+
+cli.add_command(dashboard)
+cli.add_command(demo)
 
 
 @cli.command()
@@ -232,26 +233,6 @@ def publish(run_dir: str, into: Path, no_images: bool) -> int:
     outputs = publish_run(RunFolder(run_dir), into.absolute(), images=not no_images)
     for line in (*(f"warning: {warning}" for warning in outputs.warnings), *map(str, outputs.files)):
         click.echo(line)
-    return 0
-
-
-@cli.command()
-@click.argument("home", metavar="[DIR]", default="runs", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Anything but loopback needs the printed token.")
-@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--token", help="Asked for on every request; made and printed for any --host but loopback.")
-@click.option("--model", "models", multiple=True, help="Offer this model on the page Try, too; before all others.")
-@POOL
-@LANG
-def dashboard(
-    home: Path, host: str, port: int, token: str | None, models: tuple[str, ...], pool_kind: str, lang: str
-) -> int:
-    """Watch sweeps live and try configurations side by side, in the browser. DIR: a run, or a folder of runs."""
-    from farm.present.dashboard.serving import address_of, open_dashboard
-
-    address = address_of(host, port, token)
-    opened = "dashboard: {url}   (Ctrl-C ends it; runs go on)"
-    open_dashboard(home, address, models, pool_kind, lang, lambda at: click.echo(opened.format(url=at.url)))
     return 0
 
 

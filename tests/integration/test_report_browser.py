@@ -3,7 +3,6 @@
 Needs playwright (its Python package; the browser is the machine's chromium): `BROWSER_PATH` says where another one is.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,7 @@ from farm.present.report import write_outputs
 from farm.reduce import cell_rows
 from tests.unit import rich_records as rich
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("BROWSER_PATH", "/usr/bin/chromium")
 CELLS = 1000
 OPEN_S = 2.0
 
@@ -30,16 +26,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = rich.large_sweep(CELLS)
     write_outputs(records, out, images=False, sweep="large", events=parse_events(rich.event_log(records)))
     return out / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"{CHROMIUM} is not there")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -72,11 +72,11 @@ def tick(of: Client, search: object, pathname: object = "/", seen: object = None
     return call(of, outputs, inputs, [1, pathname, search, seen or {}], "watch-tick.n_intervals")
 
 
-def press(of: Client, button: str, search: object, **forged: object) -> TestResponse:
+def press(of: Client, button: str, search: object, clicks: int = 1, **forged: object) -> TestResponse:
     """A button of the try page with the form's first values, some of them changed."""
     values = first_values(("fake:steady",), None) | forged
     inputs = ["try-start.n_clicks", "try-stop.n_clicks", "url.search", *(f"choose-{name}.value" for name in FIELDS)]
-    given = [1, 0, search, *(values[name] for name in FIELDS)]
+    given = [clicks, 0, search, *(values[name] for name in FIELDS)]
     return call(of, ["url.search", "try-complaint.children"], inputs, given, f"{button}.n_clicks")
 
 
@@ -207,6 +207,13 @@ def test_what_the_form_does_not_offer_starts_nothing(
     assert not (runs / "try").exists()
 
 
+def test_opening_the_page_starts_nothing(runs: Path) -> None:
+    of = client(runs, Guard((HERE,), None))
+    assert ask(of, "/try").status_code == 200
+    assert press(of, "try-start", "", clicks=0).status_code in (200, 204)  # Dash asks when the buttons appear
+    assert not (runs / "try").exists()
+
+
 def test_two_equal_sides_are_refused(runs: Path) -> None:
     answer = press(client(runs, Guard((HERE,), None)), "try-start", "", a_quantization="nf4", a_cache="on")
     assert "both sides are nf4, cache on" in answer.text
@@ -216,3 +223,9 @@ def test_two_equal_sides_are_refused(runs: Path) -> None:
 def test_stop_touches_nothing_but_a_try(runs: Path, search: object) -> None:
     (runs / "one" / "launch.json").write_text(json.dumps({"pid": os.getpid(), "created_s": 0.0}))
     assert press(client(runs, Guard((HERE,), None)), "try-stop", search).status_code == 200
+
+
+def test_the_token_leads_nowhere_else(runs: Path) -> None:
+    of, elsewhere = client(runs, Guard(None, TOKEN)), {"PATH_INFO": "//evil.example/"}
+    answer = of.get(f"/?token={TOKEN}&run=a%26b", base_url=f"http://{HERE}/", environ_overrides=elsewhere)
+    assert answer.headers["Location"] == "/evil.example/?run=a%26b"

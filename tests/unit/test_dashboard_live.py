@@ -215,3 +215,15 @@ def test_open_and_running_cells_have_no_figure() -> None:
 
 def test_an_empty_log_is_nothing() -> None:
     assert fold([]) == Now()
+
+
+def test_a_folder_made_anew_is_read_anew(done: Path) -> None:
+    reader = RunReader(done)
+    first = reader.look()
+    moved = done.parent / "moved"
+    done.rename(moved)
+    assert reader.look().records == {}
+    run_sweep(sweep(models=["fake:steady", "fake:oom"]), RunFolder(done), InlinePool("cpu"))
+    again = reader.look()
+    assert again.counts == {"ok": 2, "oom": 2}
+    assert again.version != first.version

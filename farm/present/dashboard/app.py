@@ -11,6 +11,7 @@ from pathlib import Path
 from dash import Dash, Input, Output, State, dcc, html
 
 from farm.present.dashboard import try_callbacks, watch_callbacks
+from farm.present.dashboard.demo import demo_page
 from farm.present.dashboard.form import first_values
 from farm.present.dashboard.library import Library
 from farm.present.dashboard.parts import Part, aria
@@ -101,6 +102,8 @@ def page(view: View, settings: Settings) -> Part:
     memory = dcc.Store(id=f"{view.page}-seen", data={}), dcc.Store(id=f"{view.page}-version", data="")
     if view.page == "try":
         return html.Div([_try_page(view, settings), clock, *memory])
+    if view.page == "demo" and view.run:
+        return demo_page(settings.library.reader(view.run), view.language)
     return html.Div([_runs(view, settings.library), watch_page(view.language), clock, *memory])
 
 

@@ -9,9 +9,9 @@ as `?token=` and stays as a cookie that no script can read.
 
 import hmac
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, Request, Response, redirect, request
+from flask import Flask, Request, Response, request
 
 COOKIE = "farm_token"
 MOST_BYTES = 64 * 1024  # of a request: a callback's values are a few hundred bytes
@@ -60,9 +60,8 @@ def complaint_about(asked: Request, rules: Guard) -> str | None:
 
 def _keep_token(rules: Guard) -> Response:
     """Off the address bar and out of the history, into a cookie."""
-    rest = {name: value for name, value in request.args.items() if name != "token"}
-    answer = redirect(
-        request.path + ("?" + "&".join(f"{name}={value}" for name, value in rest.items()) if rest else "")
-    )
+    rest = urlencode({name: value for name, value in request.args.items() if name != "token"})
+    here = "/" + request.path.lstrip("/")  # two slashes would lead to another host
+    answer = Response(status=302, headers={"Location": f"{here}?{rest}" if rest else here})
     answer.set_cookie(COOKIE, rules.token or "", httponly=True, samesite="Strict")
-    return answer  # type: ignore[return-value]
+    return answer

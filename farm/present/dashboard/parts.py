@@ -20,6 +20,11 @@ def aria(**attributes: object) -> dict[str, Any]:
     return {f"aria-{name}": str(value) for name, value in attributes.items() if value is not None}
 
 
+def data(**attributes: object) -> dict[str, Any]:
+    """`data(key="x")` likewise: what a script in the page reads."""
+    return {f"data-{name}": str(value) for name, value in attributes.items()}
+
+
 def chip(quantization: str) -> Part:
     """The same colour as in every figure."""
     color = color_of(quantization)

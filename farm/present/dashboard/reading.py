@@ -77,12 +77,18 @@ class Snapshot:
 class _Cache:
     """What earlier looks have read."""
 
-    records: dict[Path, Record | None] = field(default_factory=dict)
+    records: dict[tuple[Path, int], Record | None] = field(default_factory=dict)
     rows: tuple[str, list[CellRow]] = ("", [])
     manifest_stamp: int = -1
     manifest: Manifest | None = None
     cells: dict[str, Cell] = field(default_factory=dict)
     problem: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Another one whenever a record came, or the sweep changed."""
+        newest = max((stamp for _, stamp in self.records), default=0)
+        return f"{self.manifest_stamp}.{len(self.records)}.{newest}"
 
 
 class RunReader:
@@ -101,16 +107,17 @@ class RunReader:
             self._read_manifest()
             self._read_log()
             manifest, now, launch = self._cache.manifest, self._log.now(), launched(self.path)
+            records = self._records(manifest.keys if manifest else ())
             return Snapshot(
                 path=self.path,
                 manifest=manifest,
                 problem=self._cache.problem,
                 cells=self._cache.cells,
-                records=self._records(manifest.keys if manifest else ()),
+                records=records,
                 now=now,
                 is_running=is_alive(now.driver, now.heard_at) or (launch is not None and process_alive(launch)),
                 launch=launch,
-                version=f"{self._cache.manifest_stamp}.{len(self._cache.records)}",
+                version=self._cache.version,
             )
 
     def rows(self, snapshot: Snapshot) -> list[CellRow]:
@@ -149,12 +156,11 @@ class RunReader:
                 self._log.take(entry)
 
     def _records(self, keys: Sequence[str]) -> dict[str, Record]:
-        """A file is written aside and renamed, so what is there is whole, and never changes."""
+        """A file is written aside and renamed, so it is whole; it is read once, and again if it is another one."""
         known = self._cache.records
-        for file in (self.path / "records").glob("*/*.json"):
-            if file not in known:
-                known[file] = _read(file)
-        latest = latest_by_key(record for record in known.values() if record is not None)
+        files = [(file, file.stat().st_mtime_ns) for file in (self.path / "records").glob("*/*.json")]
+        self._cache.records = {stamped: known[stamped] if stamped in known else _read(stamped[0]) for stamped in files}
+        latest = latest_by_key(record for record in self._cache.records.values() if record is not None)
         return {key: latest[key] for key in keys if key in latest}
 
 

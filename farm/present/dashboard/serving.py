@@ -5,12 +5,13 @@ serve(make_app(library, "en"), Address("127.0.0.1", 8050, token=None), print)
 
 import ipaddress
 import secrets
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dash import Dash
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from farm.errors import FarmError
 from farm.model_ref import parse_model
@@ -63,12 +64,7 @@ def open_dashboard(
 
 def serve(app: Dash, address: Address, tell: Callable[[Address], None]) -> None:
     """Answer until interrupted; `tell` gets the address once it is open. Raises FarmError when it cannot be had."""
-    try:
-        server = make_server(address.host, address.port, app.server, threaded=True, request_handler=_Quiet)
-    except (OSError, SystemExit) as error:  # werkzeug leaves the process when the port is taken
-        raise FarmError(
-            f"{address.host}:{address.port} cannot be opened ({_why(error)}); choose another --port"
-        ) from None
+    server = open_server(app, address.host, address.port)
     address = Address(address.host, server.port, address.token)
     guard(app.server, _rules(address), policy(app))
     tell(address)
@@ -78,6 +74,17 @@ def serve(app: Dash, address: Address, tell: Callable[[Address], None]) -> None:
         pass
     finally:
         server.server_close()
+
+
+def open_server(app: Dash, host: str, port: int) -> BaseWSGIServer:
+    """Bound and ready; the socket is opened here because werkzeug leaves the process when a port is taken."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.create_server(place[:2], family=family)
+    except OSError as error:
+        raise FarmError(f"{host}:{port} cannot be opened ({error.strerror}); choose another --host or --port") from None
+    with bound:  # the server has its own copy of the descriptor
+        return make_server(host, port, app.server, threaded=True, request_handler=_Quiet, fd=bound.fileno())
 
 
 def policy(app: Dash) -> str:
@@ -93,10 +100,6 @@ def _rules(address: Address) -> Guard:
     if not is_loopback(address.host):
         return Guard(None, address.token)
     return Guard(tuple(f"{name}:{address.port}" for name in (address.host, *LOOPBACK_NAMES)), address.token)
-
-
-def _why(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or "it is in use"
 
 
 class _Quiet(WSGIRequestHandler):

@@ -48,7 +48,9 @@ def _buttons(app: Dash, settings: Settings) -> None:
         *(State(f"choose-{name}", "value") for name in FIELDS),
         prevent_initial_call=True,
     )
-    def press(_: object, __: object, search: object, *chosen: object) -> tuple[Any, Part]:
+    def press(starts: object, stops: object, search: object, *chosen: object) -> tuple[Any, Part]:
+        if not (starts or stops):  # the buttons have just appeared: nobody pressed them
+            return no_update, no_update
         view = settings.view("/try", search)
         if ctx.triggered_id == "try-stop":
             settings.launcher.stop(view.run or "")
@@ -105,5 +107,9 @@ def _state(snapshot: Snapshot, language: str) -> Part:
     """Before the first worker: that something goes on; afterwards, why there is no figure."""
     if snapshot.is_running:
         return html.P(say(language, "workers_preparing"), className="hint") if not snapshot.now.jobs else ""
-    words = last_words(snapshot.path) if snapshot.open_keys or not snapshot.keys else None
+    if snapshot.keys and not snapshot.open_keys:
+        return ""
+    driver = snapshot.now.driver
+    left = driver is not None and driver.ended_at is not None
+    words = say(language, "try_stopped") if left else last_words(snapshot.path)
     return html.P(words, className="hint bad") if words else ""

@@ -29,8 +29,18 @@ def workers(snapshot: Snapshot, language: str) -> Part:
     cards = [_worker(snapshot, job, loads.get(job.load), language) for job in snapshot.now.jobs]
     if not cards:
         cards = [html.P(say(language, "workers_preparing"), className="hint")]
-    body = html.Div([html.Div(cards, className="cards"), _queue(snapshot.waiting, language)])
+    idle = _idle(snapshot, language) if snapshot.now.jobs else []
+    body = html.Div([html.Div(cards, className="cards"), *idle, _queue(snapshot.waiting, language)])
     return parts.section("workers", say(language, "workers_title"), body)
+
+
+def _idle(snapshot: Snapshot, language: str) -> list[Part]:
+    """Places where a group could run and none does."""
+    capacity = snapshot.now.driver.capacity if snapshot.now.driver else 0
+    idle = capacity - len(snapshot.now.jobs)
+    if idle <= 0:
+        return []
+    return [html.P(say(language, "worker_idle", idle=number(idle), capacity=number(capacity)), className="hint")]
 
 
 def _worker(snapshot: Snapshot, job: Job, group: LoadGroup | None, language: str) -> Part:

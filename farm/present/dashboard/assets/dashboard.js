@@ -1,5 +1,11 @@
 "use strict";
 
+function write(box, text) {
+  if (box.textContent === text) return;
+  box.textContent = text;
+  box.parentNode.scrollTop = box.parentNode.scrollHeight;
+}
+
 // What a page does by itself: play two shown generations again, and say so when the dashboard does not answer.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   farm: {
@@ -19,7 +25,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
           if (!box || !box.isConnected) return;
           const there = stream.pieces.filter(([at]) => at <= second);
           const text = there.map(([, piece]) => piece).join("");
-          if (box.textContent !== text) { box.textContent = text; box.parentNode.scrollTop = box.parentNode.scrollHeight; }
+          write(box, text);
           const waits = there.length < stream.pieces.length;
           box.parentNode.classList.toggle("writing", waits);
           left = left || waits;
@@ -51,3 +57,87 @@ new MutationObserver((changes) => {
     if (box) box.scrollTop = box.scrollHeight;
   }
 }).observe(document.documentElement, { subtree: true, characterData: true, childList: true });
+
+// The demo: scenes that turn by themselves, by buttons and by the arrow keys. `?play=1` begins at once, `?pace=4` is
+// four times as fast (for tests).
+(function () {
+  let scene = 0, began = 0, spent = 0, playing = false, known = null;
+  const pace = Math.min(50, Math.max(1, Number(new URLSearchParams(location.search).get("pace")) || 1));
+  const stages = () => [...document.querySelectorAll("#stages .stage")];
+  const second = () => spent + (playing ? ((performance.now() - began) / 1000) * pace : 0);
+
+  function show(next) {
+    scene = Math.max(0, Math.min(next, stages().length - 1));
+    spent = 0;
+    began = performance.now();
+    stages().forEach((stage, place) => stage.classList.toggle("on", place === scene));
+    document.querySelectorAll(".dots .dot").forEach((dot, place) => dot.classList.toggle("on", place <= scene));
+    window.dispatchEvent(new Event("resize")); // figures drawn while hidden take their size now
+    draw();
+  }
+
+  function play(wanted) {
+    spent = second();
+    began = performance.now();
+    playing = wanted;
+    const button = document.getElementById("demo-play");
+    button.textContent = playing ? button.dataset.pause : button.dataset.play;
+    if (playing) tick();
+  }
+
+  // Sentences one after the other, the generation at its own speed.
+  function draw() {
+    const stage = stages()[scene];
+    const whole = Number(stage.dataset.seconds), at = second();
+    const still = !playing && at === 0; // somebody turns the scenes by hand: everything is there at once
+    const sentences = [...stage.querySelectorAll(".captions p")];
+    const letters = sentences.map((one) => one.textContent.length);
+    const all = letters.reduce((sum, one) => sum + one, 0) || 1;
+    let before = 0;
+    sentences.forEach((one, place) => {
+      one.classList.toggle("said", still || at >= (0.85 * whole * before) / all);
+      before += letters[place];
+    });
+    for (const box of stage.querySelectorAll(".shot")) {
+      const pieces = JSON.parse(box.dataset.pieces);
+      const there = still ? pieces : pieces.filter(([when]) => when <= at);
+      const text = there.map(([, piece]) => piece).join("");
+      write(box, text);
+    }
+  }
+
+  function tick() {
+    if (!playing || !known || !known.isConnected) return;
+    draw();
+    if (second() >= Number(stages()[scene].dataset.seconds)) {
+      if (scene === stages().length - 1) {
+        play(false);
+        document.body.dataset.demo = "done";
+        return;
+      }
+      show(scene + 1);
+    }
+    requestAnimationFrame(tick);
+  }
+
+  function start(page) {
+    known = page;
+    document.getElementById("demo-back").addEventListener("click", () => show(scene - 1));
+    document.getElementById("demo-next").addEventListener("click", () => show(scene + 1));
+    document.getElementById("demo-play").addEventListener("click", () => play(!playing));
+    show(0);
+    document.body.dataset.demo = "ready";
+    if (new URLSearchParams(location.search).get("play")) play(true);
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (!known || !known.isConnected || event.target.closest("input, .frame")) return;
+    if (event.key === "ArrowRight") show(scene + 1);
+    if (event.key === "ArrowLeft") show(scene - 1);
+  });
+  window.farmDemo = { play: () => play(true) };
+  new MutationObserver(() => {
+    const page = document.getElementById("demo");
+    if (page && page !== known) start(page);
+  }).observe(document.documentElement, { subtree: true, childList: true });
+})();
