@@ -35,7 +35,7 @@ from farm.store import RunFolder
 from farm.sweep import load_sweep
 from jobs.devices import device_memory_bytes, resolve_device
 
-SWEEP = os.environ.get("NOTEBOOK_SWEEP", "jobs/sweeps/demo.yaml")  # the mission's: "jobs/sweeps/mission.yaml"
+SWEEP = os.environ.get("NOTEBOOK_SWEEP", "jobs/sweeps/notebook.yaml")  # the mission's: "jobs/sweeps/mission.yaml"
 RUN = os.environ.get("NOTEBOOK_RUN", "runs/notebook")  # measured points lie here: running again goes on
 POOL = os.environ.get("NOTEBOOK_POOL", "ray")  # "inline" measures in this very process, under a debugger if you like
 LANGUAGE = "en"  # of figures and sentences: en or es

@@ -90,6 +90,7 @@ class Ledger:
         self._nodes = {node.id: node for node in nodes}
         self._taken: dict[Hashable, Place] = {}
         self._doubted: dict[str, float] = {}
+        self._missed_since_s: dict[Load, float] = {}
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -103,6 +104,13 @@ class Ledger:
         """The job's node may be gone: while another one will do, place nothing there until the cluster has noticed."""
         if job in self._taken:
             self._doubted[self._taken[job].node.id] = self.clock() + DOUBT_S
+
+    def missed_s(self, load: Load) -> float:
+        """For how long no node that could run it has been there: 0 when there is one, or when it is asked first."""
+        if able_nodes(self.nodes, load):
+            self._missed_since_s.pop(load, None)
+            return 0.0
+        return self.clock() - self._missed_since_s.setdefault(load, self.clock())
 
     def place_for(self, load: Load) -> Place | None:
         """The able node with the most GPUs free, so that neighbours are as few as can be; None when all are full."""

@@ -47,7 +47,6 @@ class RayPool:
         self._actors: dict[JobId, Any] = {}
         self._streams: dict[Any, JobId] = {}
         self._pids: dict[JobId, int] = {}
-        self._missed_since_s: dict[Load, float] = {}
         self._count = 0
 
     @property
@@ -85,13 +84,9 @@ class RayPool:
     def has_room(self, load: Load) -> bool:
         """Raises ClusterError when the last node that could run it left and none came within the time to wait."""
         self._look_again(LOOK_AGAIN_S)
-        if able_nodes(self._ledger.nodes, load):
-            self._missed_since_s.pop(load, None)
-            return self._ledger.place_for(load) is not None
-        since_s = self._missed_since_s.setdefault(load, time.monotonic())
-        if time.monotonic() - since_s >= max(self._wait_s, DOUBT_S):
+        if self._ledger.missed_s(load) >= max(self._wait_s, DOUBT_S):
             check_demands(self._ledger.nodes, [load])
-        return False
+        return self._ledger.place_for(load) is not None
 
     def _look_again(self, age_s: float) -> None:
         if time.monotonic() - self._looked_at_s >= age_s:

@@ -7,6 +7,7 @@ the limit; a loss above the line is not worth it at any speed.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from farm.formulas import PPL_LIMIT_PERCENT, ratio
 from farm.present import theme
@@ -19,9 +20,12 @@ from farm.stats import scaled_median
 
 
 def four_bit_sentences(rows: Sequence[CellRow], language: str) -> tuple[Sentence, ...]:
-    """For each subject and each 4-bit precision the verdict, the figures behind it, and what they are figures of."""
+    """For each subject and each 4-bit precision the verdict, the figures behind it, and what they are figures of.
+
+    Several precisions of one verdict share its sentence.
+    """
     found = [sentence for subject in subjects(rows, language) for sentence in _of_subject(subject, language)]
-    return tuple(found) or (Sentence(say(language, "four_nothing")),)
+    return merged(found) or (Sentence(say(language, "four_nothing")),)
 
 
 def is_four_bit(quantization: str) -> bool:
@@ -35,7 +39,18 @@ def _of_subject(subject: Subject, language: str) -> list[Sentence]:
     for name in dict.fromkeys(row.quantization for row in four_bit):
         own = [row for row in four_bit if row.quantization == name]
         sentences += _of_precision(own, Subject(tuple(rows), subject.where), language)
-    return sentences
+    told = {key for sentence in sentences for key in sentence.keys}
+    bound = [row.key for row in four_bit if row.key in told and "launch_bound" in (row.trust.verdict or "")]
+    return sentences + [Sentence(say(language, "four_launch"), tuple(bound))] * bool(bound)
+
+
+def merged(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """Each text once, at its first place, about the rows of all that said it."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for one in sentences:
+        keys[one.text] = tuple(dict.fromkeys((*keys.get(one.text, ()), *one.keys)))
+    first = {one.text: one for one in reversed(sentences)}
+    return tuple(replace(first[text], keys=about) for text, about in keys.items())
 
 
 def _of_precision(own: Sequence[CellRow], subject: Subject, language: str) -> list[Sentence]:
@@ -45,9 +60,7 @@ def _of_precision(own: Sequence[CellRow], subject: Subject, language: str) -> li
     if not both:
         return [_failure(row, language) for row in own[-1:] if not row.is_ok]
     row, base = max(both, key=lambda pair: pair[0].context_tokens or 0)
-    launch = Sentence(say(language, "four_launch"), (row.key,))
-    is_launch_bound = "launch_bound" in (row.trust.verdict or "")
-    return [_verdict(row, base, subject, language), _figures(row, base, language), *[launch] * is_launch_bound]
+    return [_verdict(row, base, subject, language), _figures(row, base, language)]
 
 
 def _baseline(row: CellRow, rows: Sequence[CellRow]) -> CellRow | None:

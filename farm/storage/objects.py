@@ -25,7 +25,7 @@ from farm.storage.lease import Lease, new_session
 from farm.storage.protocol import confined
 
 FLUSH_S = 5.0
-EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+CLIENTS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
 class ObjectStore:
@@ -151,9 +151,9 @@ class ObjectStore:
 def _open(uri: str) -> tuple[Any, str]:
     """The client and the run's root in it; no listings are cached, since another driver may write."""
     protocol = uri.partition("://")[0].lower()
-    package = EXTRAS.get(protocol)
+    package = CLIENTS.get(protocol)
     if package and importlib.util.find_spec(package) is None:
-        raise StoreError(f"{uri}: {protocol}:// needs the package {package}: pip install 'turbo-inferencia[{package}]'")
+        raise StoreError(f"{uri}: {protocol}:// needs the package {package}: pip install -r requirements-stores.txt")
     try:
         fs, root = fsspec.url_to_fs(uri, use_listings_cache=False)
     except (ImportError, ValueError) as error:

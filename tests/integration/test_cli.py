@@ -8,6 +8,7 @@ import pytest
 
 from farm.cli import main
 from farm.storage import open_storage
+from farm.storage.archive import pack
 from tests.unit.sweeps import sweep
 
 
@@ -100,3 +101,22 @@ def test_doctor_says_what_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("torch" in line and " ok " in line for line in lines)
     assert any("quantization nf4" in line for line in lines)
     assert all(line.split()[0] in ("ok", "no", "MISSING") for line in lines)
+
+
+def test_an_archive_is_reported_into_a_folder_and_gives_the_same_files(done: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.tar.gz").write_bytes(pack(open_storage(done)))
+    assert farm("report", tmp_path / "run.tar.gz", "--into", tmp_path / "again", "--no-images") == 0
+    assert digests(tmp_path / "again") == digests(done)
+
+
+def test_a_run_that_is_stopped_in_time_says_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "sweep.yaml", tmp_path / "run"
+    file.write_text(sweep().to_yaml())
+    assert farm("run", file, "--out", out, "--pool", "inline", "--no-images", "--stop-after", 1e-9) == 1
+    assert "2 cells left; go on with: farm resume" in " ".join(capsys.readouterr().out.split())
+    assert farm("resume", out, "--pool", "inline", "--no-images") == 0
+
+
+def test_a_run_of_the_fake_engine_is_not_published(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert farm("publish", done, "--into", done) == 2
+    assert "come from the fake engine" in capsys.readouterr().err

@@ -27,7 +27,7 @@ GENERATIONS = 8  # of each cell: a warm-up, three runs, the passes of the token 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--groups", type=int, default=24)
-    ask.add_argument("--seconds", type=float, default=30.0, help="About what a group's cells take.")
+    ask.add_argument("--seconds", type=float, default=60.0, help="About what a group's cells take.")
     ask.add_argument("--out", type=Path, help="Keep the run and its Gantt figure here.")
     given = ask.parse_args()
     with tempfile.TemporaryDirectory() as scratch, two_nodes():

@@ -145,11 +145,19 @@ class Farm:
         return True
 
     def _second_driver(self, dice: random.Random) -> bool:
-        """Refused, as long as the first one lives."""
-        if self.driver is None or self.driver.poll() is not None or not (self.out / "lock.json").exists():
+        """Refused, as long as the first one lives; should that one just have ended, the second takes its place."""
+        first = self.driver
+        if first is None or first.poll() is not None or not (self.out / "lock.json").exists():
             return False
-        second = subprocess.run([*self.driver.args], capture_output=True, timeout=120, check=False)  # type: ignore[misc]
-        return second.returncode == 2 and b"another run is writing here" in second.stderr
+        second = self._start()
+        while first.poll() is None and second.poll() is None:
+            time.sleep(0.2)
+        if second.poll() is None:
+            self.driver, self.drivers = second, self.drivers + 1
+            return False
+        if second.returncode != 2 and first.poll() is None:
+            raise RuntimeError(f"a second driver worked beside the first and ended with {second.returncode}")
+        return second.returncode == 2
 
     def _node_lost(self, dice: random.Random) -> bool:
         """And another one joins."""

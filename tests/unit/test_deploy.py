@@ -83,8 +83,10 @@ def test_versions_agree() -> None:
 
 
 def test_no_package_is_pinned_twice() -> None:
-    core, image, dev = (pins(f"requirements{part}.txt") for part in ("", "-image", "-dev"))
+    core, image, dev, stores = (pins(f"requirements{part}.txt") for part in ("", "-image", "-dev", "-stores"))
     assert not core.keys() & image.keys()
+    assert stores.keys() & (core | image | dev).keys() == {"python-dateutil"}
+    assert stores["s3fs"] == core["fsspec"]  # it works with that very version alone
     assert {name: version for name, version in image.items() if dev.get(name, version) != version} == {}
 
 

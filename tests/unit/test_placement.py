@@ -105,6 +105,20 @@ def test_nodes_that_join_are_used_and_those_that_left_are_not() -> None:
     assert [start(ledger, ONE, job) for job in range(5)] == ["b"] * 4 + [None]
 
 
+def test_a_node_that_left_may_come_back_and_its_absence_is_counted() -> None:
+    clock, typed = Clock(), replace(ONE, gpu_type="H100")
+    ledger = Ledger([A, B], clock)
+    assert ledger.missed_s(typed) == 0
+    ledger.update([B])
+    assert (ledger.missed_s(typed), ledger.missed_s(ONE), ledger.place_for(typed)) == (0, 0, None)
+    clock.now_s = 10
+    assert ledger.missed_s(typed) == 10
+    ledger.update([A, B])
+    assert ledger.missed_s(typed) == 0
+    ledger.update([B])
+    assert ledger.missed_s(typed) == 0
+
+
 @pytest.mark.parametrize(
     ("load", "asked"),
     [

@@ -168,3 +168,15 @@ def test_both_languages_have_the_same_texts_with_the_same_gaps() -> None:
     assert {name: gaps(form) for name, form in ENGLISH.items()} == {name: gaps(form) for name, form in SPANISH.items()}
     assert len(ENGLISH["columns"].split("|")) == len(SPANISH["columns"].split("|"))
     assert say("es", "shown", shown="1", cells="2,048") == "1 de 2\u202f048 celdas"
+
+
+def test_precisions_of_one_verdict_share_a_sentence_about_all_their_rows() -> None:
+    rows = [row for row in cell_rows(RICH) if row.quantization in ("fp16", "nf4") and row.engine == "turbo"]
+    twin = [replace(row, quantization="fp4", key=f"fp4-{row.key}"[:12]) for row in rows if row.quantization == "nf4"]
+    bound = [replace(row, trust=replace(row.trust, verdict="valid (launch_bound)")) for row in [*rows, *twin]]
+    sentences = answer("four_bit", bound).sentences
+    assert len(sentences) == len({one.text for one in sentences})
+    leads, launches = [s for s in sentences if s.is_lead], [s for s in sentences if "token by token" in s.text]
+    assert (len(leads), len(launches)) == (1, 1)
+    spoken = {row.key for row in bound if row.context_tokens == 2048 and row.quantization in ("nf4", "fp4")}
+    assert spoken <= set(leads[0].keys) and spoken == set(launches[0].keys)

@@ -171,7 +171,7 @@ def test_a_uri_that_cannot_serve_is_one_sentence(place: str, sentence: str) -> N
 
 def test_a_missing_client_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StoreError, match=r"gs:// needs the package gcsfs: pip install 'turbo-inferencia\[gcsfs\]'"):
+    with pytest.raises(StoreError, match=r"gs:// needs the package gcsfs: pip install -r requirements-stores.txt"):
         RunFolder("gs://bucket/run")
 
 

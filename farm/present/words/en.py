@@ -45,7 +45,7 @@ TEXTS = {
     "four_prefill": "{ratio}× the prompt time ({own} against {base} ms)",
     "four_size": "{ratio}× the memory ({own} against {base} GB, {measure})",
     "four_quality_part": "{percent} % perplexity ({own} against {base})",
-    "four_launch": "Its decode time is the host's, which hands out the work token by token: fewer bytes cannot help it "
+    "four_launch": "Decode time here is the host's, which hands out the work token by token: fewer bytes cannot help "
     "on this engine, and would on one that is not bound by launches.",
     "four_nothing": "This run measured no 4-bit precision beside a baseline, so it cannot say.",
     "four_failed": "{precision} gave no figure: {status}, {reason}.",

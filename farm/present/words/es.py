@@ -48,8 +48,8 @@ TEXTS = {
     "four_prefill": "{ratio}× el tiempo del prompt ({own} frente a {base} ms)",
     "four_size": "{ratio}× la memoria ({own} frente a {base} GB, {measure})",
     "four_quality_part": "{percent} % de perplejidad ({own} frente a {base})",
-    "four_launch": "Su tiempo por token es del procesador anfitrión, que reparte el trabajo token a token: menos bytes "
-    "no pueden ayudar en este motor, y sí en uno que no esté limitado por los lanzamientos.",
+    "four_launch": "Aquí el tiempo por token es del procesador anfitrión, que reparte el trabajo token a token: menos "
+    "bytes no pueden ayudar en este motor, y sí en uno que no esté limitado por los lanzamientos.",
     "four_nothing": "Esta ejecución no midió una precisión de 4 bits junto a una de referencia: no puede decirlo.",
     "four_failed": "{precision} no dio cifra: {status}, {reason}.",
     "peak_allocated": "pico del dispositivo",
