@@ -6,6 +6,9 @@ An entry point like `farm/cli.py`, so it alone in this folder may reach the laye
 command and adds what only a job needs: an output that outlives the job, and the cluster that the job already runs on
 (the resources of a running cluster cannot be set, so none are asked for). The farm's exit code is the job's: a sweep
 with a cell that is not ok leaves a job FAILED, and submitting the same line again resumes it.
+
+Ray's copy of the tree has no history: with `--runtime-env-json '{"env_vars": {"FARM_COMMIT": "..."}}'` the records name
+the commit all the same.
 """
 
 import os

@@ -1,5 +1,6 @@
 """A running Ray head with a token: `ray job submit` as in the README, and `farm run --address`; it stays running."""
 
+import json
 import os
 import shutil
 import socket
@@ -95,7 +96,8 @@ def _write(file: Path, **changes: object) -> Path:
 
 def _submit(head: Head, *words: object) -> subprocess.Popen[str]:
     entry = ["python", "-m", "jobs.submit", *map(str, words), "--no-images"]
-    command = [BIN / "ray", "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--", *entry]
+    told = ["--runtime-env-json", json.dumps({"env_vars": {"FARM_COMMIT": "of this test"}})]
+    command = [BIN / "ray", "job", "submit", "--address", head.dashboard, "--working-dir", ".", *told, "--", *entry]
     return subprocess.Popen(command, env=head.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -109,6 +111,7 @@ def test_a_job_succeeds_or_fails_as_its_sweep_does(head: Head, tmp_path: Path) -
     assert [job.returncode for job in jobs] == [0, 1], success + failure
     assert "succeeded" in success
     assert [record.status for record in RunFolder(good).results()] == [Status.OK, Status.OK]
+    assert {record.environment.farm_commit for record in RunFolder(good).results()} == {"of this test"}
     assert (good / "report.html").is_file()
     assert "exit code 1" in failure
     assert [record.status for record in RunFolder(bad).results()] == [Status.ERROR]
