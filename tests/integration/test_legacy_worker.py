@@ -1,0 +1,32 @@
+"""A legacy backend's worker on a real Ray: the same code, started by another interpreter, in the same table.
+
+The environment holds an empty stand-in for the old package; `test_legacy_packages.py` has the true ones.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.run import open_pool, run_sweep
+from farm.store import RunFolder
+from jobs.legacy import environments, prepare_environment
+from tests.legacy_stand_in import VERSION, use_stand_ins
+from tests.unit.sweeps import sweep
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+
+
+def test_one_table_holds_rows_of_two_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_stand_ins(monkeypatch, tmp_path / "cache")
+    python = prepare_environment("auto-gptq")
+    mixed = sweep(quantizations=["gptq", "auto-gptq"], cache_modes=["on"])
+    with open_pool("ray", "auto", num_gpus=1) as pool:
+        summary = run_sweep(mixed, RunFolder(tmp_path / "run"), pool)
+    environments.folder_of.cache_clear()
+    assert (summary.exit_code, summary.statuses) == (0, {"ok": 2})
+
+    records = {record.cell.load.quantization: record for record in RunFolder(tmp_path / "run").results()}
+    old, new = records["auto-gptq"].environment, records["gptq"].environment
+    assert old.packages == new.packages | {"auto-gptq": VERSION}
+    assert old.worker["pid"] != new.worker["pid"]
+    assert python.exists()
