@@ -1,12 +1,10 @@
-"""The perplexity of the package `evaluate` beside ours: an optional cross-check, run by hand.
+"""The perplexity of the package `evaluate` beside ours, of any model and precision: a cross-check, run by hand.
 
     pip install evaluate
-    python tests/perf/check_evaluate.py --model HuggingFaceTB/SmolLM2-135M
+    python tests/perf/check_evaluate.py --model hf:HuggingFaceTB/SmolLM2-135M --quantization int8
 
-It needs the hub: `evaluate.load("perplexity")` downloads the metric's script, and the metric loads the model by its hub
-name only. Where there is no hub, it says so and ends with status 2; the proof that works offline is
-`scripts/check_lm_eval.py`. The metric scores each text alone, BOS in front, and averages the perplexities of the
-texts, so one text at a time is compared: ours is a rolling window that is longer than the text.
+The metric's script comes from the hub; without one, `--metric FILE` names a local copy, or this says so and ends with
+status 2. The metric scores each text alone, BOS in front, so ours is a rolling window that is longer than the text.
 """
 
 import argparse
@@ -18,47 +16,46 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from farm.cells import Load
+from farm.errors import FarmError
 from farm.expand import demo_text
 from farm.model_ref import parse_model
+from jobs.evaluate_adapter import METRIC, perplexities
 from jobs.quality import nll_sum
 from jobs.windows import rolling_windows
 
 LIMIT = 0.001
 TEXTS = 3
-MAX_LENGTH = 512
+MAX_TOKENS = 512
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M", help="name on the hub")
-    model = parser.parse_args().model
-    texts = [text for text in demo_text().split("\n\n") if len(text) > 200][:TEXTS]
-    metric = load_metric()
-    if metric is None:
-        return 2
-    theirs = metric.compute(predictions=texts, model_id=model, batch_size=1, max_length=MAX_LENGTH, device="cpu")
-    return compare(ours(model, texts), theirs["perplexities"])
-
-
-def load_metric() -> Any:
-    """The metric, or None after saying why there is none."""
-    try:
-        import evaluate
-
-        return evaluate.load("perplexity", module_type="metric")
-    except Exception as error:  # each layer of its download raises kinds of its own: all mean "not here"
-        print(f"evaluate's perplexity cannot be loaded ({type(error).__name__}: {error}); it needs the hub")
-        return None
-
-
-def ours(model: str, texts: list[str]) -> list[float]:
     from jobs.loading import load_engine
 
-    engine = load_engine(Load(parse_model(f"hf:{model}"), "fp32", "eager", "cpu"), None, seed=0)
-    tokenizer: Any = engine.tokenizer
-    prefix = tokenizer.bos_token_id
+    arguments = _arguments()
+    texts = [text for text in demo_text().split("\n\n") if len(text) > 200][:TEXTS]
+    load = Load(parse_model(arguments.model), arguments.quantization, "eager", arguments.device)
+    try:
+        engine: Any = load_engine(load, None, seed=0)
+        theirs = perplexities(engine, texts, MAX_TOKENS, arguments.metric)
+    except FarmError as error:
+        print(error)
+        return 2
+    return compare(ours(engine, texts), theirs)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="hf:HuggingFaceTB/SmolLM2-135M", help="as in a sweep")
+    parser.add_argument("--quantization", default="fp32", help="as in a sweep")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--metric", default=METRIC, help="the metric's name on the hub, or a local copy of its script")
+    return parser.parse_args()
+
+
+def ours(engine: Any, texts: list[str]) -> list[float]:
+    prefix = engine.tokenizer.bos_token_id
     encoded = [engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    return [math.exp(nll_sum(engine, rolling_windows(ids, prefix, MAX_LENGTH)) / len(ids)) for ids in encoded]
+    return [math.exp(nll_sum(engine, rolling_windows(ids, prefix, MAX_TOKENS)) / len(ids)) for ids in encoded]
 
 
 def compare(mine: list[float], theirs: list[float]) -> int:
