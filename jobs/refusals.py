@@ -9,12 +9,21 @@ from importlib.util import find_spec
 
 from farm.catalog import CACHES, CacheMode
 from farm.cells import Cell, Load
+from farm.quantization import parse_quantization
 
 
 def why_refused(cell: Cell) -> str | None:
     """One sentence, or None. Cheap, never raises, imports nothing heavy."""
     mode = CACHES.get(cell.task.cache_mode or "on")
-    return None if mode is None else _why_no_cache(mode, cell.load)
+    return _why_no_engine(cell.load) or (None if mode is None else _why_no_cache(mode, cell.load))
+
+
+def _why_no_engine(load: Load) -> str | None:
+    """A legacy backend's environment has an older transformers than the other engines are written for."""
+    is_legacy = parse_quantization(load.quantization).precision.is_legacy
+    if is_legacy and load.engine not in ("eager", "fake"):
+        return f"{load.quantization} runs on engine eager only, not on {load.engine}; exclude the pair"
+    return None
 
 
 def _why_no_cache(mode: CacheMode, load: Load) -> str | None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from jobs.legacy import environments, interpreter, prepare_environment, why_not_
 from jobs.models.sources import Located
 from jobs.preparing import loads_to_prepare
 from jobs.quantization import backend_for
+from jobs.refusals import why_refused
 from tests.legacy_stand_in import use_stand_ins
 from tests.unit.sweeps import cells, sweep
 
@@ -151,6 +153,13 @@ def test_without_its_environment_a_cell_is_a_typed_row(tmp_path: Path, monkeypat
     assert failure is not None
     assert "run farm prepare-env auto-gptq" in failure.message
     assert Status.UNSUPPORTED.is_final
+
+
+def test_the_other_engines_are_refused_before_anything_is_loaded() -> None:
+    (told,) = cells(models=["fake:steady"], quantizations=["autoawq"], cache_modes=["on"])
+    turbo = replace(told, load=replace(told.load, engine="turbo"))
+    assert why_refused(turbo) == "autoawq runs on engine eager only, not on turbo; exclude the pair"
+    assert why_refused(told) is None
 
 
 def test_a_checkpoint_is_shared_with_the_successor(built: Path) -> None:
