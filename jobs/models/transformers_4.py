@@ -52,18 +52,23 @@ def readable(located: "Located") -> "Located":
     folder = Path(located.name_or_path)
     if not is_4() or located.random is not None or not (folder / "config.json").is_file():
         return located
-    config = folder / "config.json"
-    digest = hashlib.sha256(f"{folder.resolve()}\n{config.read_text(encoding='utf-8')}".encode()).hexdigest()
+    rewritten = dict(_translated_files(folder))
+    digest = hashlib.sha256(json.dumps([str(folder.resolve()), rewritten]).encode()).hexdigest()
     view = cache_root() / "views" / f"{folder.name}-{digest[:16]}"
-    return replace(located, name_or_path=str(build_once(view, lambda aside: _view(folder, aside))))
+    return replace(located, name_or_path=str(build_once(view, lambda aside: _view(folder, rewritten, aside))))
 
 
-def _view(folder: Path, view: Path) -> None:
+def _translated_files(folder: Path) -> Iterator[tuple[str, str]]:
     translations = {"config.json": translated_config, "tokenizer_config.json": translated_tokenizer}
+    for name, translate in translations.items():
+        if (folder / name).is_file():
+            yield name, json.dumps(translate(json.loads((folder / name).read_text(encoding="utf-8"))), indent=1)
+
+
+def _view(folder: Path, rewritten: dict[str, str], view: Path) -> None:
     for file in folder.iterdir():
-        if file.name in translations:
-            data = translations[file.name](json.loads(file.read_text(encoding="utf-8")))
-            (view / file.name).write_text(json.dumps(data, indent=1), encoding="utf-8")
+        if file.name in rewritten:
+            (view / file.name).write_text(rewritten[file.name], encoding="utf-8")
         elif not file.name.startswith("."):
             (view / file.name).symlink_to(file.resolve())
 
@@ -86,7 +91,7 @@ def translated_config(config: dict[str, Any]) -> dict[str, Any]:
 def translated_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     """A tokenizer_config.json of transformers 5, as 4 reads it."""
     kept = dict(config)
-    if kept.get("tokenizer_class") == "TokenizersBackend":
+    if str(kept.get("tokenizer_class")).startswith("TokenizersBackend"):  # gptqmodel saves it with `Fast` behind it
         kept["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(kept.get("extra_special_tokens"), list):
         kept["additional_special_tokens"] = kept.pop("extra_special_tokens")

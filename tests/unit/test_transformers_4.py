@@ -59,8 +59,9 @@ def test_positions_that_differ_by_layer_are_refused() -> None:
         translated_config({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}})
 
 
-def test_a_tokenizer_of_version_5() -> None:
-    found = translated_tokenizer({"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"]})
+@pytest.mark.parametrize("name", ["TokenizersBackend", "TokenizersBackendFast"])
+def test_a_tokenizer_of_version_5(name: str) -> None:
+    found = translated_tokenizer({"tokenizer_class": name, "extra_special_tokens": ["<a>"]})
     assert found == {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<a>"]}
     assert translated_tokenizer({"tokenizer_class": "LlamaTokenizer"}) == {"tokenizer_class": "LlamaTokenizer"}
 
