@@ -60,7 +60,7 @@ def test_old_and_new_are_rows_of_one_table(run: tuple[RunSummary, Path]) -> None
 
 @pytest.mark.parametrize(("old", "new"), PAIRS.items())
 def test_equal_weights_give_equal_perplexity(run: tuple[RunSummary, Path], old: str, new: str) -> None:
-    """The first loader to be tried here lost the embeddings without an error, and its perplexity was the size of the vocabulary."""
+    """Unmended, AutoGPTQ loses tied embeddings without an error: perplexity = size of the vocabulary."""
     found = records_of(run[1], "quality")
     assert found[old].quality.perplexity == pytest.approx(found[new].quality.perplexity, rel=0.03)
 
