@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.placement import DOUBT_S, Ledger, Node, able_nodes, check_demands, demand_of
 from cluster.pool import JobId
 from cluster.ray_cluster import LOOK_AGAIN_S, first_line, nodes, order_gpus, wait_for_nodes
-from cluster.worker import Worker, prepare
+from cluster.worker import Worker, has_file, prepare
 from farm.cells import Load
 from farm.events import Died, Ended, Event, GroupRequest, Loading, Prepared
 from farm.records import Status
@@ -100,7 +100,7 @@ class RayPool:
         self._count += 1
         job = JobId(self._count)
         self._ledger.take(job, place)
-        demand, env = place.demand, with_own_interpreter(env, request.load.quantization)
+        demand, env = place.demand, self._with_own_interpreter(env, request.load, place.node.id)
         options = {"num_gpus": demand.gpus, "num_cpus": demand.cpus, "memory": demand.memory_bytes or None}
         where = NodeAffinitySchedulingStrategy(place.node.id, soft=False)
         actor = Worker.options(  # type: ignore[attr-defined]
@@ -111,6 +111,16 @@ class RayPool:
         stream = actor.run.options(num_returns="streaming", _generator_backpressure_num_objects=1).remote(request)
         self._streams[stream] = job
         return job
+
+    def _with_own_interpreter(self, env: RuntimeEnv | None, load: Load, node: str) -> RuntimeEnv | None:
+        """A legacy backend's, where the node has it too: Ray would wait without end for a worker that cannot start.
+        The ordinary worker that takes its place says what is missing."""
+        completed = with_own_interpreter(env, load.quantization)
+        if completed is env or completed is None or self._started_here:
+            return completed
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        asked = has_file.options(scheduling_strategy=where).remote(completed.py_executable or "")
+        return completed if ray.get(asked) else env
 
     def events(self, timeout_s: float, held: Set[JobId] = frozenset()) -> Iterator[tuple[JobId, Event]]:
         streams = [stream for stream, job in self._streams.items() if job not in held]

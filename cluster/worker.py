@@ -5,6 +5,7 @@ It never restarts and its task is never retried: a second try is the driver's de
 
 import faulthandler
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
 
@@ -35,3 +36,9 @@ def prepare(load: Load) -> Prepared:
     from jobs.preparing import prepare_load
 
     return prepare_load(load)
+
+
+@ray.remote(max_retries=0, num_cpus=0)
+def has_file(path: str) -> bool:
+    """Is it on the node that this task was sent to?"""
+    return Path(path).is_file()

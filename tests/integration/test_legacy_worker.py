@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster import ray_pool
 from cluster.run import open_pool, run_sweep
+from farm.runtime_env import RuntimeEnv
 from farm.store import RunFolder
 from jobs.legacy import environments, prepare_environment
 from tests.legacy_stand_in import VERSION, use_stand_ins
@@ -30,3 +32,14 @@ def test_one_table_holds_rows_of_two_interpreters(monkeypatch: pytest.MonkeyPatc
     assert old.packages == new.packages | {"auto-gptq": VERSION}
     assert old.worker["pid"] != new.worker["pid"]
     assert python.exists()
+
+
+def test_a_node_without_the_environment_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The driver's machine has it, the worker's has not: a path that nobody has stands for that."""
+    elsewhere = RuntimeEnv(py_executable="/only/on/the/driver/python")
+    monkeypatch.setattr(ray_pool, "with_own_interpreter", lambda env, quantization: elsewhere)
+    with open_pool("ray", "auto", num_gpus=1) as pool:
+        pool._started_here = False  # as on a cluster that was there before
+        summary = run_sweep(sweep(quantizations=["auto-gptq"], cache_modes=["on"]), RunFolder(tmp_path), pool)
+        pool._started_here = True
+    assert summary.statuses == {"ok": 1}  # by the ordinary worker: a true backend would have said what is missing
