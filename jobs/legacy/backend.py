@@ -65,6 +65,11 @@ class LegacyBackend(Backend):
     def why_not(self, wanted: Quantization, device: str) -> str | None:
         return why_not_here(device) or why_not_in(wanted.name, self.package)
 
+    def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
+        """Of the weights, what their maker says; a backend adds its kernel."""
+        maker = maker_of(wanted)
+        return backend_for(maker).details(maker, model)
+
     def recipe(self, wanted: Quantization) -> dict[str, str]:
         maker = maker_of(wanted)
         return backend_for(maker).recipe(maker)
@@ -102,7 +107,7 @@ def _tied_names(model: "PreTrainedModel") -> set[str]:
     head: Any = model.get_output_embeddings()
     if embeddings.weight is not head.weight:
         return set()
-    return {name for name, module in model.named_parameters(remove_duplicate=False) if module is head.weight}
+    return {name for name, found in model.named_parameters(remove_duplicate=False) if found is head.weight}
 
 
 def _restore_tied(model: "PreTrainedModel", stored: dict[str, Path], name: str) -> None:
