@@ -73,10 +73,10 @@ PRECISIONS: dict[str, Precision] = {
         Precision("gptq", "GPTQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), checkpoint="gptq"),
         Precision("awq", "AWQ", 4, 16, "4bit", 20, 128, (GROUP_SIZE, KERNEL), checkpoint="awq"),
         Precision("int4wo", "INT4 weight-only", 4, 16, "4bit", 32, 128, (GROUP_SIZE,)),
+        Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", GROUP_SIZE.choices, "64"),)),
         Precision("exl3", "EXL3", 4, 16, "4bit"),
         Precision("auto-gptq", "GPTQ (AutoGPTQ)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), "gptq", is_legacy=True),
         Precision("autoawq", "AWQ (AutoAWQ)", 4, 16, "4bit", 20, 128, (GROUP_SIZE,), "awq", is_legacy=True),
-        Precision("hqq", "HQQ", 4, 16, "4bit", 32, 64, (Option("group_size", GROUP_SIZE.choices, "64"),)),
     )
 }
 
