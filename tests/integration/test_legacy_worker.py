@@ -3,7 +3,9 @@
 The environment holds an empty stand-in for the old package; `test_legacy_packages.py` has the true ones.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +20,17 @@ from tests.unit.sweeps import sweep
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 
 
-def test_one_table_holds_rows_of_two_interpreters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Any]:
+    with open_pool("ray", "auto", num_gpus=1) as opened:
+        yield opened
+
+
+def test_one_table_holds_rows_of_two_interpreters(pool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_stand_ins(monkeypatch, tmp_path / "cache")
     python = prepare_environment("auto-gptq")
     mixed = sweep(quantizations=["gptq", "auto-gptq"], cache_modes=["on"])
-    with open_pool("ray", "auto", num_gpus=1) as pool:
-        summary = run_sweep(mixed, RunFolder(tmp_path / "run"), pool)
+    summary = run_sweep(mixed, RunFolder(tmp_path / "run"), pool)
     environments.folder_of.cache_clear()
     assert (summary.exit_code, summary.statuses) == (0, {"ok": 2})
 
@@ -34,12 +41,12 @@ def test_one_table_holds_rows_of_two_interpreters(monkeypatch: pytest.MonkeyPatc
     assert python.exists()
 
 
-def test_a_node_without_the_environment_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_node_without_the_environment_is_not_waited_for(
+    pool: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The driver's machine has it, the worker's has not: a path that nobody has stands for that."""
     elsewhere = RuntimeEnv(py_executable="/only/on/the/driver/python")
     monkeypatch.setattr(ray_pool, "with_own_interpreter", lambda env, quantization: elsewhere)
-    with open_pool("ray", "auto", num_gpus=1) as pool:
-        pool._started_here = False  # as on a cluster that was there before
-        summary = run_sweep(sweep(quantizations=["auto-gptq"], cache_modes=["on"]), RunFolder(tmp_path), pool)
-        pool._started_here = True
+    monkeypatch.setattr(pool, "_started_here", False)  # as on a cluster that was there before
+    summary = run_sweep(sweep(quantizations=["auto-gptq"], cache_modes=["on"]), RunFolder(tmp_path), pool)
     assert summary.statuses == {"ok": 1}  # by the ordinary worker: a true backend would have said what is missing
