@@ -23,4 +23,3 @@ def use_stand_ins(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """From here on environments are built in `cache`, without pip."""
     monkeypatch.setenv("TURBO_CACHE", str(cache))
     monkeypatch.setattr(environments, "_install", install_stand_in)
-    environments.folder_of.cache_clear()

@@ -9,7 +9,6 @@ minute, where a second torch would be gigabytes. Its own folder comes first on t
     ['autoawq==0.2.9']
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -88,7 +87,6 @@ def requirements(name: str) -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-@functools.cache
 def folder_of(name: str) -> Path:
     """`environments/autoawq-1f3c...`: another pin, Python, torch or Ray makes another folder."""
     shared = {package: metadata.version(package) for package in _SHARED}

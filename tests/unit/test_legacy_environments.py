@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,11 +31,8 @@ from tests.unit.sweeps import cells, sweep
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TURBO_CACHE", str(tmp_path))
-    environments.folder_of.cache_clear()
-    yield
-    environments.folder_of.cache_clear()
 
 
 @pytest.fixture
