@@ -36,10 +36,10 @@ def perplexities(engine: EagerEngine, texts: Sequence[str], max_tokens: int = 51
 def _load(metric: str) -> Any:
     try:
         import evaluate
-
-        return evaluate.load(metric, module_type="metric")
     except ImportError as error:
         raise Unsupported(f"the package evaluate is not here ({error}); run: pip install evaluate") from error
+    try:
+        return evaluate.load(metric, module_type="metric")
     except Exception as error:  # each layer of its download raises kinds of its own: all mean "not here"
         raise Unsupported(
             f"evaluate's metric {metric!r} cannot be loaded ({type(error).__name__}: {error}); it needs the hub, or "
