@@ -10,7 +10,7 @@
 outside the closed sets of `farm.catalog` are refused with the valid ones listed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -229,9 +229,15 @@ def parse_sweep(text: str, where: str = "sweep") -> Sweep:
         raise SweepError(f"{where}: {_sentence(error)}") from None
 
 
+def _own_problems(problems: Sequence[Any]) -> list[Any]:
+    """Without those that follow from others: a list that is empty once its wrong entries are taken out."""
+    wrong = {problem["loc"][:-1] for problem in problems}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
+
+
 def _sentence(error: ValidationError) -> str:
     """The first problem as one sentence: where, what, the valid choices; then how many more there are."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = sorted(_own_problems(error.errors()), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     path = ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in first["loc"]).replace(".[", "[")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

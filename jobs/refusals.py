@@ -1,8 +1,6 @@
 """Cells that cannot run here whatever is loaded: told before a model is, since loading one takes minutes.
 
-What a precision needs is asked when it is loaded (`jobs.quantization`): all cells of a group share that answer.
-
-    why_refused(cell)       # None, or 'cache mode offloaded needs a CUDA GPU: ...'
+why_refused(cell)       # None, or 'cache mode offloaded needs a CUDA GPU: ...'
 """
 
 from importlib.util import find_spec
@@ -13,9 +11,10 @@ from farm.quantization import parse_quantization
 
 
 def why_refused(cell: Cell) -> str | None:
-    """One sentence, or None. Cheap, never raises, imports nothing heavy."""
+    """One sentence, or None. Cheap, and never raises."""
     mode = CACHES.get(cell.task.cache_mode or "on")
-    return _why_no_engine(cell.load) or (None if mode is None else _why_no_cache(mode, cell.load))
+    no_cache = None if mode is None else _why_no_cache(mode, cell.load)
+    return _why_no_engine(cell.load) or no_cache or _why_no_precision(cell.load)
 
 
 def _why_no_engine(load: Load) -> str | None:
@@ -41,3 +40,13 @@ def _why_no_cache(mode: CacheMode, load: Load) -> str | None:
             f"run: pip install {mode.package}"
         )
     return None
+
+
+def _why_no_precision(load: Load) -> str | None:
+    """Of the engines that load through a backend; turbo quantizes by itself, and the fake has no weights."""
+    if load.engine not in ("eager", "compiled"):
+        return None
+    from jobs.quantization import why_not  # torch: seconds that a fake group does not need
+
+    reason = why_not(parse_quantization(load.quantization), load.device)
+    return None if reason is None else f"{load.quantization} cannot run on {load.device} here: {reason}"

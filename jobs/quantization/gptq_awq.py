@@ -60,6 +60,11 @@ _CLASSES = {
     "awq_exllama_v2": "AwqExllamaV2Linear",
     "awq_torch_aten": "TorchAtenAwqLinear",
 }
+# Layers that still hold a checkpoint's tensors as they were read, until a CPU kernel sets its `linear_mode`.
+_READABLE = {
+    "gptq": ("TritonV2Linear", "TorchLinear", "TorchAtenLinear"),
+    "awq": ("AwqGEMMTritonLinear", "AwqTorchLinear", "TorchAtenAwqLinear"),
+}
 
 
 class GptqAwq(Backend):
@@ -122,14 +127,17 @@ class GptqAwq(Backend):
         return told
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
-        """None for the layer of the CPU's AWQ kernel, which repacks its weights and cannot read them back."""
+        """None for a kernel that keeps its weights in an order of its own: the CPU's int4 kernels after their first
+        product, and those compiled with nvcc."""
+        kind, stored = type(layer).__name__, getattr(layer, "linear_mode", None) is None
         with torch.inference_mode():
-            if type(layer).__name__ in ("AwqGEMMTritonLinear", "AwqTorchLinear"):
+            if kind in _READABLE["awq"] and stored:
                 from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
 
                 return dequantize_gemm(layer.qweight, layer.qzeros, layer.scales, BITS, layer.group_size).T
-            dequantize: Any = getattr(layer, "dequantize_weight", None)
-            return None if dequantize is None else dequantize().T
+            if kind in _READABLE["gptq"] and stored:
+                return layer.dequantize_weight().T  # type: ignore[operator]
+        return None
 
     def recipe(self, wanted: Quantization) -> dict[str, str]:
         from jobs.checkpoints import calibration

@@ -51,8 +51,12 @@ class WeightOnly(Backend):
         return super().details(wanted, model) | scales
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
-        dequantize: Any = getattr(layer.weight, "dequantize", None)
-        return dequantize() if hasattr(layer.weight, "__tensor_flatten__") and dequantize else None
+        """None for INT4: its tensor has only the method that every tensor has, and that one raises."""
+        weight: Any = layer.weight
+        kind = type(weight)
+        if not hasattr(kind, "__tensor_flatten__") or kind.dequantize is torch.Tensor.dequantize:
+            return None
+        return weight.dequantize()  # type: ignore[no-any-return]
 
 
 def _quantized(model: "PreTrainedModel", wanted: Quantization) -> "PreTrainedModel":

@@ -82,6 +82,7 @@ def test_it_is_made_once_loaded_with_the_named_kernel_and_sane(
     sanity = look_at(engine, load)
     assert problems(sanity, max_ppl_ratio=1.5) == ()
     assert sanity.ppl_ratio is not None
+    assert sanity.layers_checked == 14 and sanity.layer_error is not None  # every kind, of both layers
 
 
 def test_a_kernel_that_was_replaced_is_told(cut: ModelRef, cache: Path) -> None:
@@ -106,6 +107,17 @@ def test_zeroed_scales_load_without_an_error_and_are_caught(cut: ModelRef, cache
     load = Load(parse_model(str(broken)), "gptq?group_size=64", "eager", "cpu")
     sanity = look_at(load_engine(load, cache, 0), load)
     assert any("100% off the product" in told for told in problems(sanity)), sanity
+
+
+def test_a_kernel_that_has_reordered_its_weights_does_not_make_them_up(cut: ModelRef, cache: Path) -> None:
+    for name in ("gptq?group_size=64", "awq?group_size=64"):
+        wanted = parse_quantization(name)
+        engine: Any = load_engine(Load(cut, name, "eager", "cpu"), cache, 0)
+        layer = engine.model.model.layers[0].mlp.up_proj
+        backend = usable_backend(wanted, "cpu")
+        assert backend.dequantized(layer) is not None
+        engine.logits([[1, 2, 3]])
+        assert layer.linear_mode == "inference" and backend.dequantized(layer) is None
 
 
 def test_a_checkpoint_of_another_group_size_is_refused(cut: ModelRef, cache: Path) -> None:

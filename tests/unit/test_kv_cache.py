@@ -1,6 +1,7 @@
 """The size of every cache by hand; which modes are refused where; whose perplexity a row with a lossy cache shows."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from farm.plan import predicted_bytes
 from farm.records import Record, Status
 from farm.reduce import cell_rows
 from jobs import group, refusals
+from jobs.quantization import base
 from jobs.refusals import why_refused
 from tests.unit import record_builder as build
 from tests.unit.sweeps import cells
@@ -84,7 +86,10 @@ def one(mode: str, engine: str = "eager", device: str = "cpu") -> Cell:
 
 @pytest.mark.parametrize("engine", set(ENGINES) - {"fake"})
 @pytest.mark.parametrize("mode", CACHE_MODES)
-def test_each_pair_of_engine_and_cache_mode_runs_or_says_what_to_do(engine: str, mode: str) -> None:
+def test_each_pair_of_engine_and_cache_mode_runs_or_says_what_to_do(
+    engine: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_why_no_precision", lambda load: None)  # there is no GPU here
     reason = why_refused(one(mode, engine, "cuda"))
     if engine == "eager" or mode == "on":
         assert reason is None
@@ -94,10 +99,31 @@ def test_each_pair_of_engine_and_cache_mode_runs_or_says_what_to_do(engine: str,
 
 def test_offloading_needs_a_gpu_and_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "needs a CUDA GPU; on the CPU exclude it" in (why_refused(one("offloaded")) or "")
+    monkeypatch.setattr(refusals, "_why_no_precision", lambda load: None)
     assert why_refused(one("offloaded", device="cuda")) is None
     monkeypatch.setattr(refusals, "find_spec", lambda package: None)
     assert "needs the Python package 'hqq'" in (why_refused(one("int4")) or "")
     assert why_refused(one("fp8")) is None
+
+
+@pytest.mark.parametrize(
+    ("quantization", "told"),
+    [
+        ("int4wo", "int4wo cannot run on cpu here: torchao's 4-bit kernel for the CPU is no longer there; use gptq"),
+        ("gptq?kernel=triton", "gptq?kernel=triton cannot run on cpu here: kernel triton needs a CUDA GPU"),
+    ],
+)
+def test_a_precision_without_a_kernel_here_is_refused_before_anything_is_loaded(quantization: str, told: str) -> None:
+    cell = one("on")
+    assert (why_refused(replace(cell, load=replace(cell.load, quantization=quantization))) or "").startswith(told)
+    assert why_refused(cell) is None
+
+
+def test_a_missing_package_is_named_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "find_spec", lambda package: None if package == "bitsandbytes" else find_spec(package))
+    cell = one("on")
+    cell = replace(cell, load=replace(cell.load, quantization="nf4"))
+    assert "pip install bitsandbytes" in (why_refused(cell) or "")
 
 
 def test_a_group_refuses_before_it_loads_and_measures_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
