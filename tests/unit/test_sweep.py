@@ -112,6 +112,6 @@ def test_a_mistake_in_quality_says_in_which_entry() -> None:
 
 def test_one_wrong_entry_is_one_problem() -> None:
     with pytest.raises(SweepError) as told:
-        parse_sweep("name: a\nmodels: ['fake:steady']\nquantizations: [int9]\n")
+        parse("name: a\nmodels: ['fake:steady']\nquantizations: [int9]\n")
     assert "unknown quantization 'int9'; valid: fp32" in str(told.value)
     assert "more)" not in str(told.value)
