@@ -5,19 +5,17 @@ Exit codes: 0 all well, 1 the sweep ran and some cell is not ok, 2 bad input (on
 
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from farm import __version__
-from farm.cli_pages import LANG, POOL, dashboard, demo
-from farm.cli_runs import advise, compare
+from farm.cli_pages import POOL, dashboard, demo
+from farm.cli_runs import NO_IMAGES, RUN_DIR, advise, compare, publish, report
 from farm.errors import FarmError, Interrupted
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
-RUN_DIR = click.argument("run_dir", metavar="DIR")
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
 RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
@@ -42,7 +40,6 @@ STOP_AFTER = click.option(
 SHOW = click.option(
     "--show", is_flag=True, help="Each cell first generates once, untimed, token by token for `farm dashboard`."
 )
-NO_IMAGES = click.option("--no-images", is_flag=True, help="Skip the PNG files (no browser needed).")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,6 +113,7 @@ def _run(
 ) -> int:
     from cluster.run import open_pool, run_sweep
     from farm.present.progress import TerminalProgress
+    from farm.present.report_run import report_run
     from farm.store import RunFolder
 
     folder = RunFolder(out)
@@ -127,7 +125,7 @@ def _run(
         open_pool(pool_kind, device, address, num_gpus, wait_s) as pool,
     ):
         summary = run_sweep(sweep, folder, pool, again, progress, show, stop_after, serialize)
-    _report(folder, images=not no_images)
+    report_run(folder, images=not no_images)
     progress.summary(summary, folder.name)
     return summary.exit_code
 
@@ -184,59 +182,6 @@ def plan(sweep_path: Path, device: str | None) -> int:
 
 
 @cli.command()
-@RUN_DIR
-@click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="Write there and not beside the records.")
-@NO_IMAGES
-@LANG
-def report(run_dir: str, into: Path | None, no_images: bool, lang: str) -> int:
-    """Write tables, figures and the reports again from the records of DIR (or run.tar.gz); measures nothing."""
-    from farm.store import RunFolder
-
-    _report(RunFolder(run_dir), images=not no_images, lang=lang, into=into)
-    return 0
-
-
-def _report(folder: Any, images: bool, lang: str = "en", into: Path | None = None) -> None:
-    from rich.console import Console
-
-    from farm.present.figures.gantt_bars import parse_events
-    from farm.present.report import write_outputs
-    from farm.present.terminal import print_table
-    from farm.reduce import cell_rows
-
-    records, sweep = folder.results(), folder.manifest().sweep
-    console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
-    print_table(cell_rows(records), console)
-    with nullcontext(into) if into else folder.publishing() as out:
-        events = parse_events(folder.storage.logged())
-        outputs = write_outputs(
-            records, out, images, sweep.name, events, folder.interference(), allow_fake=True, lang=lang
-        )
-        files = [file.relative_to(out) for file in outputs.files]
-    for warning in outputs.warnings:
-        console.print(f"[yellow]warning:[/] {warning}")
-    for file in files:
-        console.print(f"  {into or folder.name}/{file}", highlight=False, soft_wrap=True)
-
-
-@cli.command()
-@RUN_DIR
-@click.option(
-    "--into", type=click.Path(path_type=Path, exists=True), default=Path(), metavar="DIR", help="The project."
-)
-@NO_IMAGES
-def publish(run_dir: str, into: Path, no_images: bool) -> int:
-    """Put a run's results, figures and pages where this project keeps its own: benchmarks/, figures/, README ..."""
-    from farm.present.publish import publish as publish_run
-    from farm.store import RunFolder
-
-    outputs = publish_run(RunFolder(run_dir), into.absolute(), images=not no_images)
-    for line in (*(f"warning: {warning}" for warning in outputs.warnings), *map(str, outputs.files)):
-        click.echo(line)
-    return 0
-
-
-@cli.command()
 def doctor() -> int:
     """What this machine can run: one line each; exit code 1 when the core cannot work."""
     from farm.doctor import checkup
@@ -249,6 +194,8 @@ def doctor() -> int:
 
 cli.add_command(advise)
 cli.add_command(compare)
+cli.add_command(publish)
+cli.add_command(report)
 
 
 def _statuses(names: tuple[str, ...]) -> frozenset[Any]:
