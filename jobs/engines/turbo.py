@@ -93,12 +93,13 @@ class TurboEngine:
         meter: MemoryMeter,
         recipe: Recipe | None = None,
         reference: Reference | None = None,
+        one_kernel: bool = True,
     ) -> None:
         self.tokenizer, self.stopwatch, self.meter, self.reference = tokenizer, stopwatch, meter, reference
         self.recipe = recipe or Recipe()
         self.architecture = architecture_of_config(model.config.to_dict())
         began = time.perf_counter()
-        self.decoder = TurboDecoder(model, self.recipe)
+        self.decoder = TurboDecoder(model, self.recipe, one_kernel)
         stopwatch.synchronize()
         self.convert_s = time.perf_counter() - began
         self.slots = Slots(self.decoder)
@@ -142,7 +143,7 @@ class TurboEngine:
             quantization=_details(weights),
             kernels={
                 "prefill": "+".join(self.decoder.kernels_used(_PREFILL_ROWS)),
-                "decode": "+".join(self.decoder.kernels_used(self._batch)),
+                "decode": "+".join(self.decoder.decode_kernels(self._batch)),
             },
             compile_s=self.ready_s if self.decoder.device.type == "cuda" else None,
         )

@@ -9,6 +9,7 @@ tensors in Python at every call, and its layers keep seven separate matrices. Wh
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from jobs.memory import bytes_of_storages
 from jobs.turbo import kernels
 from jobs.turbo.cache import KvCache
 from jobs.turbo.layers import take_model
+from jobs.turbo.persistent import Build, PersistentStep, build_for, why_not
+from jobs.turbo.persistent.compiler import compiled_kernel, why_no_kernel
 from jobs.turbo.prefill import forward
 from jobs.turbo.recipe import Recipe
 from jobs.turbo.rotary import RotaryTable
@@ -27,9 +30,13 @@ from jobs.turbo.weights import weight_bytes
 
 
 class TurboDecoder:
-    """Prompts in, logits out. Raises Unsupported for a model that it would compute wrongly."""
+    """Prompts in, logits out. Raises Unsupported for a model that it would compute wrongly.
 
-    def __init__(self, model: Any, recipe: Recipe | None = None) -> None:
+    `one_kernel`: decode with the persistent kernel where it can be; without it, or elsewhere, with a graph of kernels.
+    """
+
+    def __init__(self, model: Any, recipe: Recipe | None = None, one_kernel: bool = True) -> None:
+        self._one_kernel = one_kernel
         self.shape = read_shape(model)
         self.weights = take_model(model, recipe or Recipe())
         self.dtype, self.device = self.weights.embedding.dtype, self.weights.embedding.device
@@ -51,6 +58,18 @@ class TurboDecoder:
         """One token more, in place, with the rotary rows of `self.table`: see `jobs.turbo.step`."""
         decode_step(self.weights, self.shape, rows, state, cache)
 
+    def stepper(self, rows: tuple[Tensor, Tensor], state: DecodeState, cache: KvCache) -> Callable[[], None]:
+        """`step` over these tensors, as one kernel where that is possible."""
+        build = self._build(len(state.token))
+        if build is None:
+            return lambda: self.step(rows, state, cache)
+        return PersistentStep(build, self.weights, rows, state, cache, compiled_kernel(build, self.device)).run
+
+    def decode_kernels(self, batch: int) -> dict[str, int]:
+        """As `kernels_used`, of a decode step."""
+        build = self._build(batch)
+        return self.kernels_used(batch) if build is None else {build.name: 1}
+
     def kernels_used(self, rows: int) -> dict[str, int]:
         """The kernel that serves each linear layer (the head included) at this many rows, and how often."""
         names = (kernels.kernel_name(weight, rows, self.device) for weight in self.weights.linears)
@@ -69,6 +88,11 @@ class TurboDecoder:
         linear = sum(weight_bytes(weight) for weight in self.weights.linears)
         row = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * self.dtype.itemsize
         return linear + batch * length * row
+
+    def _build(self, batch: int) -> Build | None:
+        if not self._one_kernel or why_no_kernel(self.device) or why_not(self.shape, self.weights, batch):
+            return None
+        return build_for(self.shape, self.weights, torch.cuda.get_device_properties(self.device).multi_processor_count)
 
     def _head(self, hidden: Tensor) -> Tensor:
         return kernels.linear(hidden, self.weights.head)

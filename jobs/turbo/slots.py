@@ -27,7 +27,7 @@ class DecodeSlot(Slot):
         state = DecodeState.allocate(batch, max_len, decoder.device)
         rows = decoder.table.rows(max_len)  # kept here too: the graph reads them after the table has grown
         self.cache, self.state, self.rows = cache, state, rows
-        self.graph = Replay(lambda: decoder.step(rows, state, cache), decoder.device)  # of locals: no cycle to collect
+        self.graph = Replay(decoder.stepper(rows, state, cache), decoder.device)
 
     @property
     def bytes(self) -> int:

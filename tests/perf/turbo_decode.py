@@ -122,11 +122,11 @@ def _compiled(part: Part, given: argparse.Namespace) -> Any:
     return CompiledEngine(_load(part, given, "fp16"))
 
 
-def _turbo(precision: str) -> Callable[[Part, argparse.Namespace], TurboEngine]:
+def _turbo(precision: str, one_kernel: bool = True) -> Callable[[Part, argparse.Namespace], TurboEngine]:
     def opened(part: Part, given: argparse.Namespace) -> TurboEngine:
         eager = _load(part, given, precision if precision in ("fp16", "bf16") else "fp16")
         recipe = replace(recipe_for(precision), group=given.group)
-        engine = TurboEngine(eager.model, eager.tokenizer, eager.stopwatch, eager.meter, recipe)
+        engine = TurboEngine(eager.model, eager.tokenizer, eager.stopwatch, eager.meter, recipe, one_kernel=one_kernel)
         part.convert_s, part.weights_bytes = engine.convert_s, engine.weights_bytes
         part.step_bytes = engine.decoder.step_bytes(given.batch, _mean_length(given))
         return engine
@@ -138,6 +138,7 @@ PARTS: dict[str, Callable[[Part, argparse.Namespace], Any]] = {
     "eager": _eager,
     "compiled": _compiled,
     **{f"turbo-{name}": _turbo(name) for name in RECIPES if name != "fp32"},
+    **{f"turbo-{name}-graph": _turbo(name, one_kernel=False) for name in RECIPES if name != "fp32"},
 }
 
 

@@ -1,0 +1,91 @@
+// Sizes, the table that the host fills, and what lies where in shared memory.
+//
+// Given by the compiler's command line: HALF_IS_BF16, LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCAB, EPS, SCALE,
+// LAYER_BITS and HEAD_BITS (16, 8, 4), WARPS (that multiply), BLOCKS (one a multiprocessor), SHARED_BYTES (of one).
+
+constexpr int CONSUMERS = WARPS * 32;
+constexpr int THREADS = CONSUMERS + 32;  // and one warp that asks for memory
+constexpr int GROUP = 128;               // inputs to a scale of 4-bit weights
+
+constexpr int TILE = 16;           // rows of a matrix that a block multiplies at once: the height of an mma
+constexpr int SLICE = 2048;        // bytes of each of them in one stage of the ring
+constexpr int PIECE = 64;          // bytes of each of them that a warp multiplies at once: four lanes of 16 bytes
+constexpr int PITCH = SLICE + 64;  // rows two apart then lie in other banks
+constexpr int SCALES_AT = TILE * PITCH;
+constexpr int SCALES_PITCH = SLICE * 2 / GROUP * 2;  // bytes: a 16-bit scale for each group of a 4-bit slice
+constexpr int STAGE = SCALES_AT + TILE * SCALES_PITCH;
+
+constexpr int SHARERS = HEADS / KV_HEADS;    // query heads of a key/value head
+constexpr int SPLITS = BLOCKS / KV_HEADS;    // blocks that share the positions of a key/value head
+constexpr int CHUNK = TILE * SLICE / (2 * HEAD_DIM);  // positions of the cache in one stage
+constexpr int LANE_DIMS = HEAD_DIM / 32;
+constexpr int QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
+constexpr int ATTENDED = HEADS * HEAD_DIM;
+
+constexpr int SUM_TILES = 16;  // tiles whose sums wait for the end of a product
+
+CONSTANT int least(int a, int b) { return a < b ? a : b; }
+CONSTANT int most(int a, int b) { return a > b ? a : b; }
+CONSTANT int rounds(int all, int each) { return (all + each - 1) / each; }
+
+// Weights of [rows, columns]: 16 bit, int8 with a scale a row, or 4 bit with a scale a group (see `jobs.turbo.weights`).
+struct Matrix {
+    const u8* codes;
+    const u16* scales;
+};
+
+struct LayerTable {
+    const u16* attention_norm;
+    Matrix qkv, out;
+    const u16* mlp_norm;
+    Matrix gate_up, down;
+};
+
+struct StepTable {
+    const u16* embedding;  // [VOCAB, HIDDEN]
+    const u16* norm;
+    Matrix head;
+    const u16 *cos, *sin;  // [positions, rotary_stride]
+    u64 rotary_stride;
+    u8 *keys, *values;  // [LAYERS, KV_HEADS, max_len, HEAD_DIM]
+    u64 max_len;
+    u64 *token, *ids, *counters;  // see `jobs.turbo.step.DecodeState`
+    // Between blocks: vectors in 16 bit, the shares of attention in 32 bit, counters that are 0 between launches.
+    u16 *hidden, *qkv, *attended, *inner;
+    float *share_sums, *share_maxima, *share_totals;  // [KV_HEADS, SPLITS, SHARERS (, HEAD_DIM)]
+    float* best_logit;                                // [BLOCKS]
+    u32* best_token;
+    u32 *arrived, *finished, *shared_heads;  // [1], [1], [KV_HEADS]
+    LayerTable layer[LAYERS];
+};
+
+// What attention keeps where a product keeps its inputs.
+struct AttentionScratch {
+    alignas(16) u16 query[8][HEAD_DIM];
+    alignas(16) u16 key[HEAD_DIM], value[HEAD_DIM];
+    alignas(16) float weights[WARPS][16][8];
+    float rescale[WARPS][8], maxima[WARPS][8], totals[WARPS][8];
+    float sums[WARPS][SHARERS][HEAD_DIM];
+};
+
+constexpr int MOST_INPUTS = most(most(HIDDEN, INNER), ATTENDED);
+constexpr int INPUT_BYTES = rounds(most(2 * MOST_INPUTS, static_cast<int>(sizeof(AttentionScratch))), 128) * 128;
+
+struct Desk {
+    alignas(128) u8 inputs[INPUT_BYTES];  // halves, or the scratch of attention
+    float corrections[rounds(MOST_INPUTS, 64)];
+    float sums[SUM_TILES][WARPS][TILE];
+    float by_warp[WARPS];
+    int best[WARPS];
+    u32 flag;
+};
+
+// What is left is the ring's: about five stages.
+constexpr int STAGES = (SHARED_BYTES - static_cast<int>(sizeof(Desk)) - 256) / STAGE;
+static_assert(STAGES >= 2, "the vectors leave no room to read ahead");
+
+struct Shared : Desk {
+    alignas(128) u8 stage[STAGES][STAGE];
+    Barrier full[STAGES], empty[STAGES];
+};
+static_assert(sizeof(Shared) <= SHARED_BYTES, "more than a multiprocessor has");

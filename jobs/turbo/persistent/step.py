@@ -1,0 +1,109 @@
+"""The table that the persistent kernel reads, made once for a cache and a state, and the launch over it.
+
+step = PersistentStep(build, weights, rows, state, cache, kernel)
+step.run()
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jobs.turbo.cache import KvCache
+from jobs.turbo.layers import Layer, Taken
+from jobs.turbo.persistent.build import Build
+from jobs.turbo.step import DecodeState
+from jobs.turbo.weights import Dense, Int8, Weight
+
+# Takes the address of the table (`StepTable` of layout.cuh) and enqueues one step.
+Kernel = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """What blocks hand to each other: vectors in 16 bit, shares of attention, counters that are 0 between launches."""
+
+    hidden: Tensor
+    qkv: Tensor
+    attended: Tensor
+    inner: Tensor
+    share_sums: Tensor
+    share_maxima: Tensor
+    share_totals: Tensor
+    best_logit: Tensor
+    best_token: Tensor
+    arrived: Tensor
+    finished: Tensor
+    shared_heads: Tensor
+
+    @classmethod
+    def allocate(cls, build: Build, like: Tensor) -> "Scratch":
+        shares = build.splits * build.heads
+        vectors = (build.hidden, (build.heads + 2 * build.kv_heads) * build.head_dim, build.heads * build.head_dim)
+        halves = [like.new_zeros(size) for size in (*vectors, build.inner)]
+        sizes = (shares * build.head_dim, shares, shares, build.blocks)
+        floats = [torch.zeros(size, dtype=torch.float32, device=like.device) for size in sizes]
+        counts = [
+            torch.zeros(size, dtype=torch.int32, device=like.device) for size in (build.blocks, 1, 1, build.kv_heads)
+        ]
+        return cls(*halves, *floats, *counts)
+
+    def tensors(self) -> list[Tensor]:
+        """In the order of `StepTable`."""
+        return [getattr(self, name) for name in self.__slots__]
+
+
+class PersistentStep:
+    """One token a `run`. Holds every tensor whose address is in the table."""
+
+    def __init__(
+        self,
+        build: Build,
+        weights: Taken,
+        rows: tuple[Tensor, Tensor],
+        state: DecodeState,
+        cache: KvCache,
+        kernel: Kernel,
+    ) -> None:
+        self._kernel = kernel
+        self._scratch = Scratch.allocate(build, weights.embedding)
+        self._held = (weights, rows, state, cache)
+        table = _table(weights, rows, state, cache, self._scratch)
+        self._table = torch.tensor(table, dtype=torch.long).to(weights.embedding.device)
+
+    def run(self) -> None:
+        """Only enqueues; raises what the driver says of the launch."""
+        self._kernel(self._table.data_ptr())
+
+
+def _table(
+    weights: Taken, rows: tuple[Tensor, Tensor], state: DecodeState, cache: KvCache, scratch: Scratch
+) -> list[int]:
+    """The words of `StepTable`, in its order: addresses, and three numbers."""
+    cos, sin = rows
+    head = [weights.embedding.data_ptr(), weights.norm.data_ptr(), *_matrix(weights.head)]
+    rotary = [cos.data_ptr(), sin.data_ptr(), cos.stride(0)]
+    memory = [cache.keys.data_ptr(), cache.values.data_ptr(), cache.max_len]
+    places = [tensor.data_ptr() for tensor in (state.token, state.ids, state.counters)]
+    between = [tensor.data_ptr() for tensor in scratch.tensors()]
+    layers = [word for layer in weights.layers for word in _layer(layer)]
+    return [*head, *rotary, *memory, *places, *between, *layers]
+
+
+def _layer(layer: Layer) -> list[int]:
+    return [
+        layer.attention_norm.data_ptr(),
+        *_matrix(layer.qkv),
+        *_matrix(layer.out),
+        layer.mlp_norm.data_ptr(),
+        *_matrix(layer.gate_up),
+        *_matrix(layer.down),
+    ]
+
+
+def _matrix(weight: Weight) -> tuple[int, int]:
+    if isinstance(weight, Dense):
+        return weight.weight.data_ptr(), 0
+    codes = weight.codes if isinstance(weight, Int8) else weight.packed
+    return codes.data_ptr(), weight.scales.data_ptr()
