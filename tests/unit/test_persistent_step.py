@@ -1,7 +1,7 @@
 """The persistent decode step, its CUDA source run on fibers: the same tokens and caches as the graph of kernels."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,19 +11,32 @@ from farm.architectures import Architecture
 from jobs.models.random_weights import build_random
 from jobs.turbo.cache import KvCache
 from jobs.turbo.decoder import TurboDecoder
-from jobs.turbo.persistent import PersistentStep, build_for, why_not
+from jobs.turbo.persistent import Build, PersistentStep, build_for, why_not
+from jobs.turbo.persistent.compiler import compiled_kernel
+from jobs.turbo.persistent.step import Kernel
 from jobs.turbo.recipe import Recipe
 from jobs.turbo.step import DecodeState
 from tests.emulation import emulated_kernel
 
 # Two layers; 6 tiles of heads and uneven ones of the rest over 5 blocks, so that blocks get different shares.
 TINY = Architecture(2, 1024, 1024, 16, 4, 64, 272, 512, False, 10000.0, 1e-5)
-STEPS, LONGEST = 2, 512
+LONGEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """`new`: the token fed first and those of the steps; `cache`: of all but the last of them."""
+
+    prompt: list[int]
+    new: list[int]
+    cache: KvCache
+
+
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ compiles the emulated kernel")
 
 
-def decoder_of(recipe: Recipe, dtype: torch.dtype = torch.float16) -> TurboDecoder:
-    model = build_random(TINY, dtype, "cpu", seed=1)
+def decoder_of(recipe: Recipe, dtype: torch.dtype = torch.float16, device: str = "cpu") -> TurboDecoder:
+    model = build_random(TINY, dtype, device, seed=1)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -33,52 +46,68 @@ def decoder_of(recipe: Recipe, dtype: torch.dtype = torch.float16) -> TurboDecod
     return TurboDecoder(model, recipe)
 
 
-def generate(decoder: TurboDecoder, prompt: list[int], folder: Path) -> tuple[list[int], KvCache]:
-    """The tokens after the prompt and the cache, as the persistent step leaves them. Without a prompt token 0 is fed."""
+def generate(decoder: TurboDecoder, prompt: list[int], build: Build, kernel: Kernel, steps: int) -> Made:
+    """As the persistent step leaves them. Without a prompt token 0 is fed first."""
     cache = KvCache.allocate(decoder.shape, 1, LONGEST, like=decoder.weights.embedding)
     state = DecodeState.allocate(1, LONGEST, decoder.device)
     if prompt:
-        state.take_first(decoder.prefill(torch.tensor([prompt]), cache), len(prompt))
-    build = replace(build_for(decoder.shape, decoder.weights, blocks=5), warps=2, shared_bytes=200_000)
-    kernel = emulated_kernel(build, folder)
+        state.take_first(decoder.prefill(torch.tensor([prompt], device=decoder.device), cache), len(prompt))
     step = PersistentStep(build, decoder.weights, decoder.table.rows(LONGEST), state, cache, kernel)
-    for _ in range(STEPS):
+    for _ in range(steps):
         step.run()
-    end = len(prompt) + STEPS
+    end = len(prompt) + steps
     assert state.counters.flatten().tolist() == [end, end + 1]
     assert state.token.tolist() == [state.ids[0, end]]
-    return state.ids[0, : end + 1].tolist()[len(prompt) :], cache
+    return Made(prompt, state.ids[0, : end + 1].tolist()[len(prompt) :], cache)
+
+
+def check(decoder: TurboDecoder, made: Made) -> None:
+    """Against one forward over the whole sequence. Rounding may turn a tie: the logit of each token must be within the
+    rounding of the best one's."""
+    fed = torch.tensor([[*made.prompt, *made.new[:-1]]], device=decoder.device)
+    whole = KvCache.allocate(decoder.shape, 1, LONGEST, like=decoder.weights.embedding)
+    decoder.prefill(fed, whole)
+    logits = decoder.logits(fed)[0, len(made.prompt) :].float()
+    chosen = logits.gather(-1, torch.tensor(made.new[1:], device=decoder.device).unsqueeze(-1)).squeeze(-1)
+    rounding = 16 * torch.finfo(decoder.dtype).eps
+    assert (logits.amax(-1) - chosen <= rounding / 2 * logits.abs().amax(-1)).all()
+    for own, other in ((made.cache.keys, whole.keys), (made.cache.values, whole.values)):
+        assert other[:, :, :, fed.shape[1] - 1].abs().max() > 0
+        assert (own - other).abs().max() <= rounding * other.abs().max()
+
+
+def prompt_of(length: int) -> list[int]:
+    ids: list[int] = torch.randint(0, TINY.vocab, (length,), generator=torch.Generator().manual_seed(length)).tolist()
+    return ids
+
+
+RECIPES = {
+    "fp16": (Recipe(), torch.float16),
+    "bf16": (Recipe(), torch.bfloat16),
+    "int8": (Recipe("int8", "int8"), torch.float16),
+    "int4": (Recipe("int4", "int8"), torch.float16),
+}
 
 
 @NEEDS_COMPILER
-@pytest.mark.parametrize("length", [0, 5, 300])
-@pytest.mark.parametrize(
-    ("recipe", "dtype"),
-    [
-        (Recipe(), torch.float16),
-        (Recipe(), torch.bfloat16),
-        (Recipe("int8", "int8"), torch.float16),
-        (Recipe("int4", "int8"), torch.float16),
-    ],
-    ids=["fp16", "bf16", "int8", "int4"],
-)
-def test_tokens_and_cache_are_those_of_the_whole_sequence(
-    recipe: Recipe, dtype: torch.dtype, length: int, tmp_path: Path
-) -> None:
-    """Rounding may turn a tie: the logit of each token must be within the rounding of the best one's."""
-    decoder = decoder_of(recipe, dtype)
-    prompt = torch.randint(0, TINY.vocab, (length,), generator=torch.Generator().manual_seed(length)).tolist()
-    new, cache = generate(decoder, prompt, tmp_path)
-    fed = torch.tensor([[*prompt, *new[:-1]]])
-    whole = KvCache.allocate(decoder.shape, 1, LONGEST, like=decoder.weights.embedding)
-    decoder.prefill(fed, whole)
-    logits = decoder.logits(fed)[0, -STEPS:].float()
-    chosen = logits.gather(-1, torch.tensor(new[1:]).unsqueeze(-1)).squeeze(-1)
-    assert (logits.amax(-1) - chosen <= 8 * torch.finfo(dtype).eps * logits.abs().amax(-1)).all()
-    rounding = 16 * torch.finfo(dtype).eps
-    for own, other in ((cache.keys, whole.keys), (cache.values, whole.values)):
-        assert (own - other).abs().max() <= rounding * other.abs().max()
-        assert other[:, :, :, length].abs().max() > 0
+@pytest.mark.parametrize(("name", "length"), [("fp16", 0), ("fp16", 300), ("bf16", 5), ("int8", 40), ("int4", 300)])
+def test_the_source_run_on_fibers(name: str, length: int, tmp_path: Path) -> None:
+    decoder = decoder_of(*RECIPES[name])
+    build = replace(build_for(decoder.shape, decoder.weights, blocks=5), warps=2, shared_bytes=200_000)
+    check(decoder, generate(decoder, prompt_of(length), build, emulated_kernel(build, tmp_path), steps=2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("length", [0, 5, 127, 128, 129, 400])
+def test_on_a_gpu(name: str, length: int) -> None:
+    decoder = decoder_of(*RECIPES[name], device="cuda")
+    blocks = torch.cuda.get_device_properties(0).multi_processor_count
+    build = build_for(decoder.shape, decoder.weights, blocks)
+    made = generate(decoder, prompt_of(length), build, compiled_kernel(build, decoder.device), steps=40)
+    assert len(set(made.new)) > 5
+    check(decoder, made)
 
 
 def test_what_it_cannot_serve_is_told() -> None:
