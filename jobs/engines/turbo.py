@@ -41,21 +41,20 @@ _PREFILL_ROWS = 2048  # a prompt's kernels are those of many rows
 class TurboGeneration:
     """One greedy generation over a rectangle of prompts. It has the slot until the next one of its shape begins."""
 
-    def __init__(self, decoder: TurboDecoder, slot: DecodeSlot, token_ids: TokenIds, new_tokens: int) -> None:
-        self._decoder, self._slot, self._number = decoder, slot, slot.take()
-        self._prompt = torch.tensor(token_ids, dtype=torch.long, device=decoder.device)
-        self._prompt_tokens = self._length = self._prompt.shape[1]
+    def __init__(self, slot: DecodeSlot, token_ids: TokenIds, new_tokens: int) -> None:
+        self._slot, self._number = slot, slot.take()
+        self._prompt = slot.prompt(token_ids)
+        self._prompt_tokens = self._length = len(token_ids[0])
         self._end = self._length + new_tokens
-        self._logits: Tensor
 
     def prefill(self) -> None:
         self._slot.check(self._number)
-        self._logits = self._decoder.prefill(self._prompt, self._slot.cache)
+        self._prompt.graph.run()
 
     @torch.inference_mode()
     def first_token(self) -> None:
         self._grow()
-        self._slot.state.take_first(self._logits, self._prompt_tokens)
+        self._slot.state.take_first(self._prompt.logits, self._prompt_tokens)
 
     def decode_step(self) -> None:
         self._grow()
@@ -118,7 +117,7 @@ class TurboEngine:
         tokens = len(token_ids[0]) + new_tokens
         check_length(tokens, self.max_positions)
         self._batch = len(token_ids)
-        return TurboGeneration(self.decoder, self.slots.get(self._batch, tokens), token_ids, new_tokens)
+        return TurboGeneration(self.slots.get(self._batch, tokens), token_ids, new_tokens)
 
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:

@@ -23,6 +23,7 @@ class Replay:
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:
         began = time.perf_counter()
+        self._work = work  # a graph knows addresses only: this holds what lies there
         self.is_graph = device.type == "cuda"
         self.run: Callable[[], None] = _captured(work) if self.is_graph else work
         self.ready_s = time.perf_counter() - began

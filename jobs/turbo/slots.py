@@ -9,6 +9,10 @@ fits by itself. Once the kernels are compiled, making a slot anew takes only the
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from jobs.engines.lengths import bucket_of
 from jobs.engines.slot import Slot
@@ -18,8 +22,25 @@ from jobs.turbo.graph import Replay
 from jobs.turbo.step import DecodeState
 
 
+class Prompt:
+    """The captured forward over prompts of one length: `ids` [batch, tokens] in, `logits` [batch, vocab] out.
+
+    Why captured too: it is 500 kernels, and launching them leaves the device idle for 2 of 50 ms.
+    """
+
+    def __init__(self, decoder: TurboDecoder, cache: KvCache, batch: int, tokens: int) -> None:
+        self.ids = torch.zeros(batch, tokens, dtype=torch.long, device=decoder.device)
+        self.logits = cache.keys.new_empty(batch, decoder.shape.vocab)
+        ids, logits = self.ids, self.logits  # not self: a cycle would keep a dropped slot's memory
+        self.graph = Replay(lambda: _store(logits, decoder.prefill(ids, cache)), decoder.device)
+
+
+def _store(into: Tensor, value: Tensor) -> None:
+    into.copy_(value)
+
+
 class DecodeSlot(Slot):
-    """A static cache, the state of a generation and the captured step over both."""
+    """A static cache, the state of a generation, and the captured step and prompt over both."""
 
     def __init__(self, decoder: TurboDecoder, batch: int, max_len: int) -> None:
         super().__init__()
@@ -28,6 +49,19 @@ class DecodeSlot(Slot):
         rows = decoder.table.rows(max_len)  # kept here too: the graph reads them after the table has grown
         self.cache, self.state, self.rows = cache, state, rows
         self.graph = Replay(decoder.stepper(rows, state, cache), decoder.device)
+        self.ready_s = self.graph.ready_s
+        self._decoder = decoder
+        self._prompt: Prompt | None = None
+
+    def prompt(self, token_ids: Sequence[Sequence[int]]) -> Prompt:
+        """Made for the length of these prompts, which are put on the device. One length at a time is kept."""
+        ids = torch.tensor(token_ids, dtype=torch.long, device=self._decoder.device)
+        if self._prompt is None or self._prompt.ids.shape != ids.shape:
+            self._prompt = None  # its memory makes room
+            self._prompt = Prompt(self._decoder, self.cache, batch=len(ids), tokens=ids.shape[1])
+            self.ready_s += self._prompt.graph.ready_s
+        self._prompt.ids.copy_(ids)
+        return self._prompt
 
     @property
     def bytes(self) -> int:
@@ -35,22 +69,26 @@ class DecodeSlot(Slot):
 
 
 class Slots:
-    """The last `kept` shapes. `ready_s` sums the seconds of all warm-ups and captures."""
+    """The last `kept` shapes."""
 
     def __init__(self, decoder: TurboDecoder, kept: int = 1) -> None:
         self._decoder = decoder
         self._kept = kept
         self._slots: OrderedDict[tuple[int, int], DecodeSlot] = OrderedDict()
-        self.ready_s = 0.0
+        self._dropped_s = 0.0
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds of all warm-ups and captures so far."""
+        return self._dropped_s + sum(slot.ready_s for slot in self._slots.values())
 
     def get(self, batch: int, tokens: int) -> DecodeSlot:
         """The slot for `batch` sequences of up to `tokens`; the oldest ones make room before it is made."""
         key = (batch, bucket_of(tokens))
         if key not in self._slots:
             while len(self._slots) >= self._kept:
-                self._slots.popitem(last=False)
+                self._dropped_s += self._slots.popitem(last=False)[1].ready_s
             self._slots[key] = DecodeSlot(self._decoder, *key)
-            self.ready_s += self._slots[key].graph.ready_s
         self._slots.move_to_end(key)
         return self._slots[key]
 

@@ -216,7 +216,9 @@ def _caches(batch: int, kv_heads: int, max_len: int, dim: int, device: str = "cp
 @interpreted
 @pytest.mark.parametrize("positions", [[5], [5, 3], [0, 1, 2]])
 @pytest.mark.parametrize("dim", [8, 12])
-def test_rope_kernel(positions: list[int], dim: int) -> None:
+@pytest.mark.parametrize("few_rows", [0, 64], ids=["many rows", "few rows"])
+def test_rope_kernel(positions: list[int], dim: int, few_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch(), "_FEW_ROWS", few_rows)
     rows = 6 if len(positions) == 3 else 2
     angles = random(8, dim // 2, dtype=torch.float32)
     tables = [torch.cat([part, part], dim=1) for part in (angles.cos(), angles.sin())]

@@ -22,6 +22,7 @@ from jobs.turbo.weights import Dense, Int4, Int8, Weight, shape_of
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 _COUNTERS = 1 << 16
+_FEW_ROWS = 64
 
 
 def gemv(
@@ -141,9 +142,11 @@ def rope_and_append(
     rows, (batch, kv_heads, max_len, dim) = len(qkv), k_cache.shape
     heads = qkv.shape[1] // dim - 2 * kv_heads
     query = torch.empty(rows, heads, dim, dtype=qkv.dtype, device=qkv.device)
-    triton_glue.rope_and_append_heads[(rows, heads + 2 * kv_heads)](
+    block_heads = 16 if rows > _FEW_ROWS else 1  # of few rows every head gets a program: there is nothing else to do
+    triton_glue.rope_and_append_heads[(rows, triton.cdiv(heads + 2 * kv_heads, block_heads))](
         qkv, cos, sin, positions, query, k_cache, v_cache, rows // batch, positions.numel(), max_len, cos.stride(0),
-        HEADS=heads, KV_HEADS=kv_heads, DIM=dim, BLOCK_HALF=triton.next_power_of_2(dim // 2), num_warps=1, **_flags(),
+        HEADS=heads, KV_HEADS=kv_heads, DIM=dim, BLOCK_HALF=triton.next_power_of_2(dim // 2),
+        BLOCK_HEADS=block_heads, num_warps=1 if block_heads == 1 else 4, **_flags(),
     )  # fmt: skip
     return query
 

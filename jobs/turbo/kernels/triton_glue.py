@@ -52,36 +52,42 @@ def silu_mul_rows(gate_up, out, inner, BLOCK: tl.constexpr, PDL: tl.constexpr):
 @triton.jit
 def rope_and_append_heads(
     qkv, cos, sin, positions, query, keys, values, tokens, position_count, max_len, table_stride,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_HALF: tl.constexpr, PDL: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_HALF: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Grid (rows, HEADS + 2 * KV_HEADS): a program moves one head. Caches [batch, KV_HEADS, max_len, DIM]."""
+    """Grid (rows, cdiv(HEADS + 2 * KV_HEADS, BLOCK_HEADS)): a program moves BLOCK_HEADS heads of one row, so that it
+    has kilobytes and not 256 bytes to ask for. Caches [batch, KV_HEADS, max_len, DIM]."""
     order_kernels(PDL)
     HALF: tl.constexpr = DIM // 2
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    row = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1) * BLOCK_HEADS + tl.arange(0, BLOCK_HEADS)[:, None]
     lane = tl.arange(0, BLOCK_HALF)
-    inside = lane < HALF
-    source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * DIM + lane
-    first, second = tl.load(source, mask=inside), tl.load(source + HALF, mask=inside)
+    inside = (lane < HALF)[None, :]
+    real = inside & (head < HEADS + 2 * KV_HEADS)
+    source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * DIM + lane[None, :]
+    first, second = tl.load(source, mask=real), tl.load(source + HALF, mask=real)
     at = tl.load(positions + row % position_count).to(tl.int64)
+    c = tl.load(cos + at * table_stride + lane, mask=lane < HALF).to(tl.float32)[None, :]
+    s = tl.load(sin + at * table_stride + lane, mask=lane < HALF).to(tl.float32)[None, :]
+    wide_first, wide_second = first.to(tl.float32), second.to(tl.float32)
+    turned_first = (wide_first * c - wide_second * s).to(first.dtype)
+    turned_second = (wide_second * c + wide_first * s).to(second.dtype)
+
+    is_query = inside & (head < HEADS)
+    target = query + (row * HEADS + head) * DIM + lane[None, :]
+    tl.store(target, turned_first, mask=is_query)
+    tl.store(target + HALF, turned_second, mask=is_query)
+
     cache_row = row // tokens * KV_HEADS * max_len + at
-    if head < HEADS + KV_HEADS:
-        c = tl.load(cos + at * table_stride + lane, mask=inside).to(tl.float32)
-        s = tl.load(sin + at * table_stride + lane, mask=inside).to(tl.float32)
-        wide_first, wide_second = first.to(tl.float32), second.to(tl.float32)
-        first = (wide_first * c - wide_second * s).to(first.dtype)
-        second = (wide_second * c + wide_first * s).to(second.dtype)
-    if head < HEADS:
-        target = query + (row * HEADS + head) * DIM + lane
-        tl.store(target, first, mask=inside)
-        tl.store(target + HALF, second, mask=inside)
-    elif head < HEADS + KV_HEADS:
-        target = keys + (cache_row + (head - HEADS) * max_len) * DIM + lane
-        tl.store(target, first.to(keys.dtype.element_ty), mask=inside)
-        tl.store(target + HALF, second.to(keys.dtype.element_ty), mask=inside)
-    else:
-        target = values + (cache_row + (head - HEADS - KV_HEADS) * max_len) * DIM + lane
-        tl.store(target, first.to(values.dtype.element_ty), mask=inside)
-        tl.store(target + HALF, second.to(values.dtype.element_ty), mask=inside)
+    is_key = inside & (head >= HEADS) & (head < HEADS + KV_HEADS)
+    target = keys + (cache_row + (head - HEADS) * max_len) * DIM + lane[None, :]
+    tl.store(target, turned_first.to(keys.dtype.element_ty), mask=is_key)
+    tl.store(target + HALF, turned_second.to(keys.dtype.element_ty), mask=is_key)
+
+    is_value = real & (head >= HEADS + KV_HEADS)
+    target = values + (cache_row + (head - HEADS - KV_HEADS) * max_len) * DIM + lane[None, :]
+    tl.store(target, first.to(values.dtype.element_ty), mask=is_value)
+    tl.store(target + HALF, second.to(values.dtype.element_ty), mask=is_value)
 
 
 @triton.jit

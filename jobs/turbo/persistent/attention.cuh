@@ -21,29 +21,41 @@ DEVICE void rotate(u16& first, u16& second, float cos, float sin) {
     second = narrow(b * cos + a * sin);
 }
 
+// Four halves and the four they rotate with, of one head of q, k or v, from the blocks that made them.
+DEVICE void receive_rotated(const u64* head, int at, u32 stamp, u16 (&first)[4], u16 (&second)[4]) {
+    u32 pairs[4];
+    while (!receive(head + at / 2, stamp, pairs[0], pairs[1]) ||
+           !receive(head + (at + HEAD_DIM / 2) / 2, stamp, pairs[2], pairs[3]))
+        wait_a_little();
+    for (int i = 0; i < 4; i++) {
+        first[i] = static_cast<u16>(pairs[i / 2] >> 16 * (i % 2));
+        second[i] = static_cast<u16>(pairs[2 + i / 2] >> 16 * (i % 2));
+    }
+}
+
+DEVICE void put_rotated(u16* row, int at, const u16 (&first)[4], const u16 (&second)[4]) {
+    for (int i = 0; i < 4; i++) row[at + i] = first[i], row[at + HEAD_DIM / 2 + i] = second[i];
+}
+
 // The rotated queries of the group (the rest of eight rows zero) and the new key and value, into shared memory; one block
 // of each head writes them to the cache.
-DEVICE void prepare_attention(Shared* shared, const StepTable& step, const Share& share, int layer, int position) {
+DEVICE void prepare_attention(Shared* shared, const StepTable& step, const LayerMail& mail, const Share& share, int layer,
+                              int position, u32 stamp) {
     AttentionScratch& scratch = scratch_of(shared);
-    constexpr int HALF = HEAD_DIM / 2;
-    for (int i = thread_number(); i < 10 * HALF; i += CONSUMERS) {
-        const int row = i / HALF, at = i % HALF;  // rows: 8 queries, key, value
-        u16 first = 0, second = 0;
+    constexpr int FOURS = HEAD_DIM / 8;
+    for (int i = thread_number(); i < 10 * FOURS; i += CONSUMERS) {
+        const int row = i / FOURS, at = 4 * (i % FOURS);  // rows: 8 queries, key, value
+        u16 first[4] = {}, second[4] = {};
         if (row < SHARERS || row >= 8) {
             const int head = row < 8 ? share.head * SHARERS + row : HEADS + (row - 8) * KV_HEADS + share.head;
-            first = load_fresh(step.qkv + head * HEAD_DIM + at), second = load_fresh(step.qkv + head * HEAD_DIM + at + HALF);
+            receive_rotated(mail.qkv + head * (HEAD_DIM / 2), at, stamp, first, second);
         }
-        if (row < 9) {
-            const u64 angle = static_cast<u64>(position) * step.rotary_stride + at;
-            rotate(first, second, wide(step.cos[angle]), wide(step.sin[angle]));
-        }
-        u16* into = row < 8 ? scratch.query[row] : row == 8 ? scratch.key : scratch.value;
-        into[at] = first, into[at + HALF] = second;
-        if (row >= 8 && share.split == 0) {
-            u8* cache = (row == 8 ? step.keys : step.values) + share.offset(step, layer);
-            u16* line = reinterpret_cast<u16*>(cache) + static_cast<u64>(position) * HEAD_DIM;
-            line[at] = first, line[at + HALF] = second;
-        }
+        const u64 angle = static_cast<u64>(position) * step.rotary_stride + at;
+        for (int j = 0; j < 4 && row < 9; j++) rotate(first[j], second[j], wide(step.cos[angle + j]), wide(step.sin[angle + j]));
+        put_rotated(row < 8 ? scratch.query[row] : row == 8 ? scratch.key : scratch.value, at, first, second);
+        if (row < 8 || share.split != 0) continue;
+        u8* cache = (row == 8 ? step.keys : step.values) + share.offset(step, layer);
+        put_rotated(reinterpret_cast<u16*>(cache) + static_cast<u64>(position) * HEAD_DIM, at, first, second);
     }
     consumers_sync();
 }
@@ -138,8 +150,8 @@ DEVICE void see_new_token(AttentionScratch& scratch, Seen& seen) {
     gather(scratch, seen, scratch.value, 1);
 }
 
-// The warps' shares become the block's, in global memory.
-DEVICE void merge_warps(Shared* shared, const StepTable& step, const Share& share, const Seen& seen) {
+// The warps' shares become the block's, which every block of the head is sent.
+DEVICE void send_share(Shared* shared, const LayerMail& mail, const Share& share, const Seen& seen, u32 stamp) {
     AttentionScratch& scratch = scratch_of(shared);
     const int warp = thread_number() / 32, lane = thread_number() % 32;
     for (int i = 0; i < 2; i++) {
@@ -149,7 +161,6 @@ DEVICE void merge_warps(Shared* shared, const StepTable& step, const Share& shar
     for (int head = 0; head < SHARERS; head++)
         for (int i = 0; i < LANE_DIMS; i++) scratch.sums[warp][head][lane * LANE_DIMS + i] = seen.sums[head][i];
     consumers_sync();
-    const int base = (share.head * SPLITS + share.split) * SHARERS;
     for (int i = thread_number(); i < SHARERS * HEAD_DIM; i += CONSUMERS) {
         const int head = i / HEAD_DIM, at = i % HEAD_DIM;
         float maximum = NOTHING, sum = 0, total = 0;
@@ -159,57 +170,68 @@ DEVICE void merge_warps(Shared* shared, const StepTable& step, const Share& shar
             sum += shrink * scratch.sums[w][head][at];
             total += shrink * scratch.totals[w][head];
         }
-        step.share_sums[(base + head) * HEAD_DIM + at] = sum;
-        if (at == 0) step.share_maxima[base + head] = maximum, step.share_totals[base + head] = total;
+        u64* packets = mail.share_of(share.head, share.split) + head * (HEAD_DIM + 2);
+        send(packets + at, bits_of(sum), stamp);
+        if (at == 0) send(packets + HEAD_DIM, bits_of(maximum), stamp), send(packets + HEAD_DIM + 1, bits_of(total), stamp);
     }
 }
 
-// True in every thread of the last block of this head that comes here.
-DEVICE bool is_last(Shared* shared, u32* counter, u32 blocks) {
-    consumers_sync();
-    if (thread_number() == 0) {
-        publish();
-        shared->flag = count_up(counter) == blocks - 1;
-        publish();
-    }
-    consumers_sync();
-    return shared->flag != 0;
-}
+// Each block of a head puts together some of its dimensions, two at a time: a lane a share.
+constexpr int LANES = SPLITS > 16 ? 32 : SPLITS > 8 ? 16 : SPLITS > 4 ? 8 : 4;
 
-DEVICE void merge_blocks(const StepTable& step, const Share& share) {
-    const int base = share.head * SPLITS * SHARERS;
-    for (int i = thread_number(); i < SHARERS * HEAD_DIM; i += CONSUMERS) {
-        const int head = i / HEAD_DIM, at = i % HEAD_DIM;
-        float maxima[SPLITS], totals[SPLITS], sums[SPLITS];
-#pragma unroll
-        for (int s = 0; s < SPLITS; s++) {
-            const int from = base + s * SHARERS + head;
-            maxima[s] = load_fresh(step.share_maxima + from), totals[s] = load_fresh(step.share_totals + from);
-            sums[s] = load_fresh(step.share_sums + from * HEAD_DIM + at);
+struct Merged {  // of two neighbouring dimensions
+    float maximum = NOTHING, total = 0, first = 0, second = 0;
+
+    DEVICE void add(const Merged& other) {
+        const float largest = maximum > other.maximum ? maximum : other.maximum;
+        const float own = exp2_fast(maximum - largest), its = exp2_fast(other.maximum - largest);
+        total = own * total + its * other.total;
+        first = own * first + its * other.first, second = own * second + its * other.second;
+        maximum = largest;
+    }
+    DEVICE void over_lanes() {
+        for (int lanes = 1; lanes < LANES; lanes *= 2) {
+            Merged other;
+            other.maximum = shuffle_xor(maximum, lanes), other.total = shuffle_xor(total, lanes);
+            other.first = shuffle_xor(first, lanes), other.second = shuffle_xor(second, lanes);
+            add(other);
         }
-        float maximum = NOTHING, sum = 0, total = 0;
-#pragma unroll
-        for (int s = 0; s < SPLITS; s++) maximum = maxima[s] > maximum ? maxima[s] : maximum;
-#pragma unroll
-        for (int s = 0; s < SPLITS; s++) {
-            const float shrink = exp2_fast(maxima[s] - maximum);
-            sum += shrink * sums[s];
-            total += shrink * totals[s];
-        }
-        step.attended[(share.head * SHARERS + head) * HEAD_DIM + at] = narrow(sum / total);
+    }
+};
+
+DEVICE Merged receive_share(const u64* head, int at, u32 stamp) {
+    u32 sums[2], rest[2];
+    while (!receive(head + at, stamp, sums[0], sums[1]) || !receive(head + HEAD_DIM, stamp, rest[0], rest[1])) wait_a_little();
+    Merged share;
+    share.maximum = of_bits(rest[0]), share.total = of_bits(rest[1]);
+    share.first = of_bits(sums[0]), share.second = of_bits(sums[1]);
+    return share;
+}
+
+DEVICE void merge_shares(const LayerMail& mail, const Share& share, u32 stamp) {
+    constexpr int TWOS = SHARERS * HEAD_DIM / 2, EACH = rounds(TWOS, SPLITS), AT_ONCE = CONSUMERS / LANES;
+    const int end = least(TWOS, (share.split + 1) * EACH);
+    for (int base = share.split * EACH; base < end; base += AT_ONCE) {  // the same for all lanes of a warp
+        const int two = base + thread_number() / LANES, head = 2 * two / HEAD_DIM, at = 2 * two % HEAD_DIM;
+        Merged merged;
+        for (int split = thread_number() % LANES; split < SPLITS && two < end; split += LANES)
+            merged.add(receive_share(mail.share_of(share.head, split) + head * (HEAD_DIM + 2), at, stamp));
+        merged.over_lanes();
+        if (thread_number() % LANES != 0 || two >= end) continue;
+        const u32 halves = pair_of(narrow(merged.first / merged.total), narrow(merged.second / merged.total));
+        send(mail.attended + share.head * TWOS + two, halves, stamp);
     }
 }
 
-DEVICE void attend(Ring& ring, const StepTable& step, int layer, int position) {
+DEVICE void attend(Ring& ring, const StepTable& step, const LayerMail& mail, int layer, int position, u32 stamp) {
     Shared* shared = ring.shared;
     const Share share(position);
     if (!share.is_mine()) return;
-    prepare_attention(shared, step, share, layer, position);
+    prepare_attention(shared, step, mail, share, layer, position, stamp);
     Seen seen;
     see_cache(ring, scratch_of(shared), seen, share);
     if (share.split == 0 && thread_number() < 32) see_new_token(scratch_of(shared), seen);
-    merge_warps(shared, step, share, seen);
-    if (!is_last(shared, step.shared_heads + share.head, SPLITS)) return;
-    merge_blocks(step, share);
-    if (thread_number() == 0) step.shared_heads[share.head] = 0;
+    send_share(shared, mail, share, seen, stamp);
+    merge_shares(mail, share, stamp);
+    consumers_sync();  // the scratch becomes the inputs of the next product
 }

@@ -56,6 +56,13 @@ class Build:
         return self.blocks // self.kv_heads
 
     @property
+    def packets(self) -> int:
+        """Words of 64 bits that blocks send each other in a step: two halves, or a 32-bit number, with a stamp."""
+        qkv, attended = (self.heads + 2 * self.kv_heads) * self.head_dim, self.heads * self.head_dim
+        shares = self.splits * self.heads * (self.head_dim + 2)
+        return self.layers * ((qkv + attended + 2 * self.hidden + self.inner) // 2 + shares)
+
+    @property
     def threads(self) -> int:
         """Those that multiply, and one warp that asks for memory."""
         return 32 * (self.warps + 1)

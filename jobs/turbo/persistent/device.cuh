@@ -1,7 +1,7 @@
 // What the step needs of a GPU (sm_90), one small function each; `emulated.h` holds the same functions for a CPU.
 //
 // Memory flows through the bulk copy engine (cp.async.bulk) into shared memory and announces itself at an mbarrier, so
-// nobody spends registers or instructions on waiting for it. Blocks meet at a counter in global memory.
+// nobody spends registers or instructions on waiting for it. Blocks send each other stamped words.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -66,21 +66,25 @@ DEVICE void copy_bulk(void* shared, const void* global, u32 bytes, Barrier* barr
                  : "memory");
 }
 
+// --- messages between blocks: two halves and a stamp in one word of 64 bits, which is written and read whole. A reader
+// that sees the stamp of this launch has the halves; nobody waits for a fence or a counter.
+
+DEVICE void send(u64* packet, u32 halves, u32 stamp) {
+    asm volatile("st.volatile.global.v2.u32 [%0], {%1, %2};" ::"l"(packet), "r"(halves), "r"(stamp) : "memory");
+}
+// Two packets; false until both are there.
+DEVICE bool receive(const u64* packets, u32 stamp, u32& first, u32& second) {
+    u32 first_stamp, second_stamp;
+    asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(first), "=r"(first_stamp), "=r"(second), "=r"(second_stamp)
+                 : "l"(packets)
+                 : "memory");
+    return first_stamp == stamp && second_stamp == stamp;
+}
+DEVICE void wait_a_little() { __nanosleep(64); }
+
 // --- global memory that other blocks write: never from the first-level cache, which is not kept coherent
 
-DEVICE uint4 load_fresh(const uint4* from) {
-    uint4 value;
-    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                 : "l"(from)
-                 : "memory");
-    return value;
-}
-DEVICE u16 load_fresh(const u16* from) {
-    u16 value;
-    asm volatile("ld.global.cg.u16 %0, [%1];" : "=h"(value) : "l"(from) : "memory");
-    return value;
-}
 DEVICE u32 load_fresh(const u32* from) {
     u32 value;
     asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
@@ -94,13 +98,11 @@ DEVICE float load_fresh(const float* from) {
 
 DEVICE void publish() { __threadfence(); }
 DEVICE u32 count_up(u32* counter) { return atomicAdd(counter, 1u); }
-DEVICE void wait_for(const u32* counter, u32 least) {
-    u32 value = 0;
-    while (value < least) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(counter) : "memory");
-}
 
 // --- numbers
 
+DEVICE u32 bits_of(float value) { return __float_as_uint(value); }
+DEVICE float of_bits(u32 bits) { return __uint_as_float(bits); }
 DEVICE u32 pick_bytes(u32 a, u32 b, u32 selector) { return __byte_perm(a, b, selector); }
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float exp_fast(float x) { return __expf(x); }

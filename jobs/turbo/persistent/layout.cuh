@@ -50,13 +50,32 @@ struct StepTable {
     u8 *keys, *values;  // [LAYERS, KV_HEADS, max_len, HEAD_DIM]
     u64 max_len;
     u64 *token, *ids, *counters;  // see `jobs.turbo.step.DecodeState`
-    // Between blocks: vectors in 16 bit, the shares of attention in 32 bit, counters that are 0 between launches.
-    u16 *hidden, *qkv, *attended, *inner;
-    float *share_sums, *share_maxima, *share_totals;  // [KV_HEADS, SPLITS, SHARERS (, HEAD_DIM)]
-    float* best_logit;                                // [BLOCKS]
+    // Between blocks. A launch writes each packet once, so that none is overwritten before everybody has read it.
+    u64* packets;       // [LAYERS, LAYER_PACKETS]: see `LayerMail`
+    float* best_logit;  // [BLOCKS]
     u32* best_token;
-    u32 *arrived, *finished, *shared_heads;  // [1], [1], [KV_HEADS]
+    u32* stamp;     // of this launch: one more than of the one before, never 0
+    u32* finished;  // blocks; 0 between launches
     LayerTable layer[LAYERS];
+};
+
+// A share of attention: for each query head the sums of its dimensions, then maximum and total; 32 bits a packet.
+constexpr int SHARE_PACKETS = SHARERS * (HEAD_DIM + 2);
+constexpr int LAYER_PACKETS = (QKV + ATTENDED + HIDDEN + INNER + HIDDEN) / 2 + KV_HEADS * SPLITS * SHARE_PACKETS;
+
+// What the blocks tell each other in one layer.
+struct LayerMail {
+    u64 *qkv, *shares, *attended, *middle, *inner, *hidden;  // middle, hidden: after attention, after the feed-forward
+
+    DEVICE LayerMail(const StepTable& step, int layer) {
+        qkv = step.packets + static_cast<u64>(layer) * LAYER_PACKETS;
+        attended = qkv + QKV / 2;
+        middle = attended + ATTENDED / 2;
+        inner = middle + HIDDEN / 2;
+        hidden = inner + INNER / 2;
+        shares = hidden + HIDDEN / 2;
+    }
+    DEVICE u64* share_of(int head, int split) const { return shares + (head * SPLITS + split) * SHARE_PACKETS; }
 };
 
 // What attention keeps where a product keeps its inputs.

@@ -121,21 +121,28 @@ DEVICE float over_warps(const float (*sums)[TILE], int row) {
     return total;
 }
 
-// `finish(tile, row, sum)` gets each row once; with PAIRED (first row, gate's sum, sum of `up`).
+// Two rows in order, so that they fill a packet.
+struct Two {
+    float first, second;
+};
+
+DEVICE Two two_rows(const float (*sums)[TILE], int row) { return {over_warps(sums, row), over_warps(sums, row + 1)}; }
+
+// `finish(row, sums, others)` gets rows `row` and `row + 1`, each once; `others`, with PAIRED, are those of `up`.
 template <int BITS, int ROWS, int COLUMNS, bool PAIRED, class Finish>
 DEVICE void multiply(Ring& ring, Turns& turns, Finish&& finish) {
     Shared* shared = ring.shared;
-    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE;
+    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2;
     int tile = turns.first();
     while (tile < ROWS / TILE) {
         const int first = tile;
         int count = 0;
         for (; tile < ROWS / TILE && count < SUM_TILES; tile += BLOCKS) multiply_tile<BITS, COLUMNS>(ring, shared->sums[count++]);
         consumers_sync();
-        for (int i = thread_number(); i < count * OUTPUTS; i += CONSUMERS) {
-            const int at = i / OUTPUTS, row = i % OUTPUTS, output = (first + at * BLOCKS) * OUTPUTS + row;
-            const float second = PAIRED ? over_warps(shared->sums[at], row + 8) : 0.0f;
-            finish(output, over_warps(shared->sums[at], row), second);
+        for (int i = thread_number(); i < count * TWOS; i += CONSUMERS) {
+            const int at = i / TWOS, row = 2 * (i % TWOS);
+            const Two others = PAIRED ? two_rows(shared->sums[at], row + TILE / 2) : Two{0, 0};
+            finish((first + at * BLOCKS) * OUTPUTS + row, two_rows(shared->sums[at], row), others);
         }
         consumers_sync();
     }

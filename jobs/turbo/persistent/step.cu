@@ -1,24 +1,8 @@
 // One token of a decoder in one launch: a block a multiprocessor, which stays until the token is chosen.
 //
 // Why: as kernels, a step of Llama-3-8B pauses its reading about 200 times, each time until the next kernel's first bytes
-// arrive. Here one warp of each block reads on without a pause (`ring.cuh`) while the others multiply, and wait for the
-// other blocks five times a layer.
-
-struct Blocks {  // that have come to the same point
-    u32* counter;
-    u32 expected = 0;
-
-    DEVICE void meet() {
-        expected += BLOCKS;
-        consumers_sync();
-        if (thread_number() == 0) {
-            publish();
-            count_up(counter);
-            wait_for(counter, expected);
-        }
-        consumers_sync();
-    }
-};
+// arrive. Here one warp of each block reads on without a pause (`ring.cuh`) while the others multiply, and wait five
+// times a layer for what other blocks send.
 
 // The most likely token so far; of equals the first, as argmax has it.
 struct Best {
@@ -36,12 +20,26 @@ struct Best {
     }
 };
 
+// True in every thread of the last block that comes here.
+DEVICE bool is_last(Shared* shared, u32* counter) {
+    consumers_sync();
+    if (thread_number() == 0) {
+        publish();
+        shared->flag = count_up(counter) == BLOCKS - 1;
+        publish();
+    }
+    consumers_sync();
+    return shared->flag != 0;
+}
+
+// All blocks have passed: everything is ready for the next launch.
 DEVICE void append(const StepTable& step, const Best& best, int position) {
     *step.token = best.token;
     step.ids[position + 1] = best.token;
     step.counters[0] = position + 1;
     step.counters[1] = position + 2;
-    *step.arrived = *step.finished = 0;  // all blocks have passed: ready for the next launch
+    *step.finished = 0;
+    *step.stamp += 1;
 }
 
 DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int position) {
@@ -54,7 +52,7 @@ DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int p
         step.best_logit[block_number()] = best.logit;
         step.best_token[block_number()] = best.token;
     }
-    if (!is_last(shared, step.finished, BLOCKS) || warp > 0) return;
+    if (!is_last(shared, step.finished) || warp > 0) return;
     Best all;
     for (int block = lane; block < BLOCKS; block += 32)
         all.offer(load_fresh(step.best_logit + block), static_cast<int>(load_fresh(step.best_token + block)));
@@ -62,49 +60,83 @@ DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int p
     if (lane == 0) append(step, all, position);
 }
 
-DEVICE void attention_block(Ring& ring, Turns& turns, Blocks& blocks, const StepTable& step, int layer, int position, const u16* x) {
-    multiply<LAYER_BITS, QKV, HIDDEN, false>(
-        ring, turns, [&](int row, float sum, float) { step.qkv[row] = narrow(sum); });
-    blocks.meet();
-    attend(ring, step, layer, position);
-    blocks.meet();
-    stage_vector<LAYER_BITS, ATTENDED>(ring.shared, step.attended);
-    multiply<LAYER_BITS, HIDDEN, ATTENDED, false>(
-        ring, turns, [&](int row, float sum, float) { step.hidden[row] = added(sum, load_fresh(x + row)); });
-}
+// The vector that attention or the feed-forward is added to: halves in pairs, STRIDE words apart.
+struct Residual {
+    const u32* pairs;
+    int stride;
 
-DEVICE void feed_forward_block(Ring& ring, Turns& turns, Blocks& blocks, const StepTable& step) {
-    multiply<LAYER_BITS, 2 * INNER, HIDDEN, true>(
-        ring, turns, [&](int row, float gate, float up) { step.inner[row] = gated(gate, up); });
-    blocks.meet();
-    stage_vector<LAYER_BITS, INNER>(ring.shared, step.inner);
-    multiply<LAYER_BITS, HIDDEN, INNER, false>(ring, turns, [&](int row, float sum, float) {
-        step.hidden[row] = added(sum, load_fresh(step.hidden + row));
+    DEVICE u32 add(int row, const Two& sums) const {
+        const u32 pair = load_fresh(pairs + row / 2 * stride);
+        return pair_of(added(sums.first, static_cast<u16>(pair)), added(sums.second, static_cast<u16>(pair >> 16)));
+    }
+};
+
+DEVICE Residual residual_of(const u64* packets) { return {reinterpret_cast<const u32*>(packets), 2}; }
+
+struct Step {
+    Ring ring;
+    Turns turns;
+    const StepTable& table;
+    int position;
+    u32 stamp;
+};
+
+DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const Part<HIDDEN>& gains, const Residual& residual) {
+    const LayerMail mail(step.table, layer);
+    const u32 stamp = step.stamp;
+    stage_normed<LAYER_BITS>(step.ring.shared, x, gains);
+    multiply<LAYER_BITS, QKV, HIDDEN, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
+        send(mail.qkv + row / 2, pair_of(narrow(sums.first), narrow(sums.second)), stamp);
+    });
+    attend(step.ring, step.table, mail, layer, step.position, stamp);
+    stage_received<LAYER_BITS, ATTENDED>(step.ring.shared, mail.attended, stamp);
+    multiply<LAYER_BITS, HIDDEN, ATTENDED, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
+        send(mail.middle + row / 2, residual.add(row, sums), stamp);
     });
 }
 
-DEVICE void compute(const StepTable& step, Shared* shared, int position) {
-    Ring ring{shared};
-    Turns turns;
-    Blocks blocks{step.arrived};
-    const u16* x = step.embedding + *step.token * HIDDEN;
-    Gains gains(step.layer[0].attention_norm);
-    for (int layer = 0; layer < LAYERS; layer++) {
-        stage_normed<LAYER_BITS>(shared, x, gains);
-        attention_block(ring, turns, blocks, step, layer, position, x);
-        gains = Gains(step.layer[layer].mlp_norm);
-        blocks.meet();
-        stage_normed<LAYER_BITS>(shared, step.hidden, gains);
-        feed_forward_block(ring, turns, blocks, step);
-        gains = Gains(layer + 1 < LAYERS ? step.layer[layer + 1].attention_norm : step.norm);
-        blocks.meet();
-        x = step.hidden;
-    }
-    stage_normed<HEAD_BITS>(shared, x, gains);
+DEVICE void feed_forward_block(Step& step, int layer) {
+    const LayerMail mail(step.table, layer);
+    const u32 stamp = step.stamp;
+    Part<HIDDEN> x, gains;
+    gains.read(step.table.layer[layer].mlp_norm);
+    x.receive_from(mail.middle, stamp);
+    stage_normed<LAYER_BITS>(step.ring.shared, x, gains);
+    multiply<LAYER_BITS, 2 * INNER, HIDDEN, true>(step.ring, step.turns, [&](int row, const Two& gate, const Two& up) {
+        send(mail.inner + row / 2, pair_of(gated(gate.first, up.first), gated(gate.second, up.second)), stamp);
+    });
+    stage_received<LAYER_BITS, INNER>(step.ring.shared, mail.inner, stamp);
+    multiply<LAYER_BITS, HIDDEN, INNER, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
+        send(mail.hidden + row / 2, residual_of(mail.middle).add(row, sums), stamp);
+    });
+}
+
+DEVICE Best head_block(Step& step, const Part<HIDDEN>& x, const Part<HIDDEN>& gains) {
     Best best;
-    multiply<HEAD_BITS, VOCAB, HIDDEN, false>(
-        ring, turns, [&](int row, float sum, float) { best.offer(wide(narrow(sum)), row); });
-    choose_token(shared, step, best, position);
+    stage_normed<HEAD_BITS>(step.ring.shared, x, gains);
+    multiply<HEAD_BITS, VOCAB, HIDDEN, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
+        best.offer(wide(narrow(sums.first)), row);
+        best.offer(wide(narrow(sums.second)), row + 1);
+    });
+    return best;
+}
+
+DEVICE void compute(const StepTable& table, Shared* shared, int position) {
+    Step step{{shared}, {}, table, position, *table.stamp + 1};
+    const u16* embedded = table.embedding + *table.token * HIDDEN;
+    Residual residual{reinterpret_cast<const u32*>(embedded), 1};
+    Part<HIDDEN> x, gains;
+    x.read(embedded);
+    gains.read(table.layer[0].attention_norm);
+    for (int layer = 0; layer < LAYERS; layer++) {
+        attention_block(step, layer, x, gains, residual);
+        feed_forward_block(step, layer);
+        const u64* hidden = LayerMail(table, layer).hidden;
+        gains.read(layer + 1 < LAYERS ? table.layer[layer + 1].attention_norm : table.norm);
+        x.receive_from(hidden, step.stamp);
+        residual = residual_of(hidden);
+    }
+    choose_token(shared, table, head_block(step, x, gains), position);
 }
 
 KERNEL decode_step(const StepTable* step) {

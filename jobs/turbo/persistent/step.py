@@ -5,7 +5,7 @@ step.run()
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -22,36 +22,24 @@ Kernel = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """What blocks hand to each other: vectors in 16 bit, shares of attention, counters that are 0 between launches."""
+    """What blocks send each other, and what is left for the next launch; in the order of `StepTable`."""
 
-    hidden: Tensor
-    qkv: Tensor
-    attended: Tensor
-    inner: Tensor
-    share_sums: Tensor
-    share_maxima: Tensor
-    share_totals: Tensor
+    packets: Tensor
     best_logit: Tensor
     best_token: Tensor
-    arrived: Tensor
+    stamp: Tensor
     finished: Tensor
-    shared_heads: Tensor
 
     @classmethod
-    def allocate(cls, build: Build, like: Tensor) -> "Scratch":
-        shares = build.splits * build.heads
-        vectors = (build.hidden, (build.heads + 2 * build.kv_heads) * build.head_dim, build.heads * build.head_dim)
-        halves = [like.new_zeros(size) for size in (*vectors, build.inner)]
-        sizes = (shares * build.head_dim, shares, shares, build.blocks)
-        floats = [torch.zeros(size, dtype=torch.float32, device=like.device) for size in sizes]
-        counts = [
-            torch.zeros(size, dtype=torch.int32, device=like.device) for size in (build.blocks, 1, 1, build.kv_heads)
-        ]
-        return cls(*halves, *floats, *counts)
+    def allocate(cls, build: Build, device: torch.device) -> "Scratch":
+        return cls(
+            torch.zeros(build.packets, dtype=torch.long, device=device),
+            torch.zeros(build.blocks, dtype=torch.float32, device=device),
+            *(torch.zeros(size, dtype=torch.int32, device=device) for size in (build.blocks, 1, 1)),
+        )
 
-    def tensors(self) -> list[Tensor]:
-        """In the order of `StepTable`."""
-        return [getattr(self, name) for name in self.__slots__]
+    def addresses(self) -> list[int]:
+        return [getattr(self, field.name).data_ptr() for field in fields(self)]
 
 
 class PersistentStep:
@@ -67,7 +55,7 @@ class PersistentStep:
         kernel: Kernel,
     ) -> None:
         self._kernel = kernel
-        self._scratch = Scratch.allocate(build, weights.embedding)
+        self._scratch = Scratch.allocate(build, weights.embedding.device)
         self._held = (weights, rows, state, cache)
         table = _table(weights, rows, state, cache, self._scratch)
         self._table = torch.tensor(table, dtype=torch.long).to(weights.embedding.device)
@@ -86,9 +74,8 @@ def _table(
     rotary = [cos.data_ptr(), sin.data_ptr(), cos.stride(0)]
     memory = [cache.keys.data_ptr(), cache.values.data_ptr(), cache.max_len]
     places = [tensor.data_ptr() for tensor in (state.token, state.ids, state.counters)]
-    between = [tensor.data_ptr() for tensor in scratch.tensors()]
     layers = [word for layer in weights.layers for word in _layer(layer)]
-    return [*head, *rotary, *memory, *places, *between, *layers]
+    return [*head, *rotary, *memory, *places, *scratch.addresses(), *layers]
 
 
 def _layer(layer: Layer) -> list[int]:

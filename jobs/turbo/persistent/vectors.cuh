@@ -25,22 +25,66 @@ DEVICE void stage_eight(Shared* shared, int chunk, bool is_there, const u16 (&ha
     if (is_there && chunk % CHUNKS == 0) shared->corrections[chunk / CHUNKS] = correction;
 }
 
-DEVICE void unpack(const uint4& packed, u16 (&halves)[8]) {
-    const u32 pairs[4] = {packed.x, packed.y, packed.z, packed.w};
-    for (int i = 0; i < 4; i++) {
-        halves[2 * i] = static_cast<u16>(pairs[i]);
-        halves[2 * i + 1] = static_cast<u16>(pairs[i] >> 16);
+// Eight halves of a vector that other blocks send.
+struct Eight {
+    u32 pairs[4];
+
+    DEVICE bool receive_from(const u64* packets, int chunk, u32 stamp) {
+        const bool first = receive(packets + 4 * chunk, stamp, pairs[0], pairs[1]);
+        return receive(packets + 4 * chunk + 2, stamp, pairs[2], pairs[3]) && first;
     }
-}
+    DEVICE void wait_for(const u64* packets, int chunk, u32 stamp) {
+        while (!receive_from(packets, chunk, stamp)) wait_a_little();
+    }
+    DEVICE void unpack(u16 (&halves)[8]) const {
+        for (int i = 0; i < 4; i++) {
+            halves[2 * i] = static_cast<u16>(pairs[i]);
+            halves[2 * i + 1] = static_cast<u16>(pairs[i] >> 16);
+        }
+    }
+};
+
+// A thread's part of a vector of SIZE halves.
+template <int SIZE>
+struct Part {
+    static constexpr int CHUNKS = rounds(SIZE / 8, CONSUMERS);
+    Eight chunk[CHUNKS];
+
+    DEVICE static int number(int i) { return i * CONSUMERS + thread_number(); }
+    DEVICE static bool is_there(int i) { return number(i) < SIZE / 8; }
+
+    DEVICE void read(const u16* from) {
+#pragma unroll
+        for (int i = 0; i < CHUNKS; i++) {
+            if (!is_there(i)) continue;
+            const uint4 packed = reinterpret_cast<const uint4*>(from)[number(i)];
+            chunk[i] = {{packed.x, packed.y, packed.z, packed.w}};
+        }
+    }
+    // From other blocks. One chunk is waited for before the others are asked for, all at once: the senders end together,
+    // and asking in vain for everything would take the bandwidth that the weights need.
+    DEVICE void receive_from(const u64* packets, u32 stamp) {
+        if (is_there(0)) chunk[0].wait_for(packets, number(0), stamp);
+        bool all = false;
+        while (!all) {
+            all = true;
+#pragma unroll
+            for (int i = 1; i < CHUNKS; i++)
+                if (is_there(i)) all = chunk[i].receive_from(packets, number(i), stamp) && all;
+            if (!all) wait_a_little();
+        }
+    }
+};
 
 template <int BITS, int SIZE>
-DEVICE void stage_vector(Shared* shared, const u16* from) {
-    for (int round = 0; round < rounds(SIZE / 8, CONSUMERS); round++) {
-        const int chunk = round * CONSUMERS + thread_number();
-        const bool is_there = chunk < SIZE / 8;
+DEVICE void stage_received(Shared* shared, const u64* packets, u32 stamp) {
+    Part<SIZE> received;
+    received.receive_from(packets, stamp);
+#pragma unroll
+    for (int i = 0; i < Part<SIZE>::CHUNKS; i++) {
         u16 halves[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        if (is_there) unpack(load_fresh(reinterpret_cast<const uint4*>(from) + chunk), halves);
-        stage_eight<BITS>(shared, chunk, is_there, halves);
+        if (received.is_there(i)) received.chunk[i].unpack(halves);
+        stage_eight<BITS>(shared, received.number(i), received.is_there(i), halves);
     }
     consumers_sync();
 }
@@ -54,37 +98,26 @@ DEVICE float sum_over_consumers(Shared* shared, float value) {
     return total;
 }
 
-// RMSNorm, rounded where transformers rounds: the unit vector, then its product with the weight. The weight is asked for
-// by `load_gains` before the blocks wait for each other: it comes from memory, the vector from the cache.
-struct Gains {
-    static constexpr int CHUNKS = rounds(HIDDEN / 8, CONSUMERS);
-    uint4 chunk[CHUNKS];
-
-    DEVICE explicit Gains(const u16* weight) {
-        for (int i = 0; i < CHUNKS; i++) {
-            const int at = i * CONSUMERS + thread_number();
-            if (at < HIDDEN / 8) chunk[i] = reinterpret_cast<const uint4*>(weight)[at];
-        }
-    }
-};
-
+// RMSNorm, rounded where transformers rounds: the unit vector, then its product with the weight. The weights are read
+// before the vector is waited for: they come from memory.
 template <int BITS>
-DEVICE void stage_normed(Shared* shared, const u16* from, const Gains& gains) {
-    u16 halves[Gains::CHUNKS][8] = {};
+DEVICE void stage_normed(Shared* shared, const Part<HIDDEN>& vector, const Part<HIDDEN>& gains) {
+    constexpr int CHUNKS = Part<HIDDEN>::CHUNKS;
     float squares = 0;
-    for (int i = 0; i < Gains::CHUNKS; i++) {
-        const int at = i * CONSUMERS + thread_number();
-        if (at >= HIDDEN / 8) continue;
-        unpack(load_fresh(reinterpret_cast<const uint4*>(from) + at), halves[i]);
-        for (int j = 0; j < 8; j++) squares += wide(halves[i][j]) * wide(halves[i][j]);
+#pragma unroll
+    for (int i = 0; i < CHUNKS; i++) {
+        u16 halves[8];
+        if (!vector.is_there(i)) continue;
+        vector.chunk[i].unpack(halves);
+        for (int j = 0; j < 8; j++) squares += wide(halves[j]) * wide(halves[j]);
     }
     const float factor = inverse_root(sum_over_consumers(shared, squares) / HIDDEN + EPS);
-    for (int i = 0; i < Gains::CHUNKS; i++) {
-        const int at = i * CONSUMERS + thread_number();
-        u16 gain[8] = {}, normed[8];
-        if (at < HIDDEN / 8) unpack(gains.chunk[i], gain);
-        for (int j = 0; j < 8; j++) normed[j] = narrow(wide(narrow(wide(halves[i][j]) * factor)) * wide(gain[j]));
-        stage_eight<BITS>(shared, at, at < HIDDEN / 8, normed);
+#pragma unroll
+    for (int i = 0; i < CHUNKS; i++) {
+        u16 halves[8] = {}, gain[8] = {}, normed[8];
+        if (vector.is_there(i)) vector.chunk[i].unpack(halves), gains.chunk[i].unpack(gain);
+        for (int j = 0; j < 8; j++) normed[j] = narrow(wide(narrow(wide(halves[j]) * factor)) * wide(gain[j]));
+        stage_eight<BITS>(shared, vector.number(i), vector.is_there(i), normed);
     }
     consumers_sync();
 }
@@ -96,3 +129,5 @@ DEVICE u16 gated(float gate, float up) {
 }
 
 DEVICE u16 added(float value, u16 residual) { return narrow(wide(narrow(value)) + wide(residual)); }
+
+DEVICE u32 pair_of(u16 first, u16 second) { return first | static_cast<u32>(second) << 16; }
