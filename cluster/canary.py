@@ -2,8 +2,8 @@
 
     groups = with_canary(plan.todo, pool.capacity, Driver(...).run)
 
-It costs two loads and two cells. The second time it starts first, so that Ray gives it the same device, and waits there
-with its model loaded until the others measure (`Driver._held`). `farm.interference` compares the two.
+It costs two loads and two cells. The second time it starts first, so that Ray gives it the same device; then it and its
+neighbours wait for each other, loaded, and begin together (`Driver._held`). `farm.interference` compares the two.
 """
 
 from collections.abc import Callable, Sequence

@@ -95,17 +95,18 @@ class Driver:
         self._log(job, "group_started", cells=len(owed))
 
     def _held(self) -> frozenset[JobId]:
-        """A busy canary that is up waits, its device in hand, until all others are loaded and measure, too.
+        """A busy canary and its neighbours begin to measure together: who is loaded waits for the others.
 
-        Not taking its next event is enough: its worker goes on only when the driver has taken the last one.
+        Not taking a worker's next event is enough: it goes on only when the driver has taken the last one.
         """
-        others = [job for job in self._jobs.values() if job.group.canary is None]
-        waiting = [(key, job) for key, job in self._jobs.items() if job.group.canary == "busy" and not job.loaded]
-        if not others or all(job.loaded for job in others):
+        jobs = self._jobs.items()
+        waits = any(job.group.canary == "busy" and not job.has_begun for _, job in jobs)
+        if not waits or all(job.loaded for _, job in jobs):
             return frozenset()
-        for _, job in waiting:
+        held = {key: job for key, job in jobs if job.loaded and not job.has_begun}
+        for job in held.values():
             job.started_s = self.clock()
-        return frozenset(key for key, job in waiting if job.alive)
+        return frozenset(held)
 
     def _handle(self, job_id: JobId, event: Event) -> None:
         job = self._jobs.get(job_id)

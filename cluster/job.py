@@ -42,6 +42,11 @@ class Job:
         """Its process has started: before, it may be waiting for a GPU that somebody else holds."""
         return self.host is not None
 
+    @property
+    def has_begun(self) -> bool:
+        """It has come to its first cell."""
+        return self.running is not None or bool(self.spent_s)
+
     def suspects(self) -> list[str]:
         """Whose fault a death is: the running cell's; during the load, everybody's."""
         return [self.running] if self.running in self.owed else list(self.owed)

@@ -135,8 +135,8 @@ def test_one_device_reports_null_and_a_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_busy_canary_waits_loaded_until_the_others_are_and_its_record_lies_apart(tmp_path: Path) -> None:
-    """Two groups beside it: one is loaded at once, the other after three ticks; the canary measures only then."""
+def test_a_busy_canary_and_its_neighbours_begin_together_and_its_record_lies_apart(tmp_path: Path) -> None:
+    """Two groups beside it: one is loaded at once, the other after three ticks; nobody measures before that."""
     folder, clock = RunFolder(tmp_path), Clock()
     first, second = cells(quantizations=["fp16", "int8"], cache_modes=["on"])
     folder.pin(Manifest(sweep(canary=True), "cpu", (cell_key(first), cell_key(second))))
@@ -151,14 +151,14 @@ def test_a_busy_canary_waits_loaded_until_the_others_are_and_its_record_lies_apa
 
     class Watch(Driver):
         def _handle(self, job_id: object, event: Event) -> None:
-            if isinstance(event, Running) and job_id.number == 1:
+            if isinstance(event, Running):
                 measured_at.append(clock.seconds)
             super()._handle(job_id, event)
 
     pool.script = script  # type: ignore[method-assign]
     groups = with_canary(group_by_load([first, second]), 3, lambda some: 0)
     assert Watch(folder, pool, sweep(), clock=clock).run(groups) == 0
-    assert measured_at[0] >= 3
+    assert len(measured_at) == 3 and min(measured_at) >= 3
     (canary,) = folder.read("canary/busy")
     assert canary.neighbours == Neighbours(2, 2)
     assert [r.key for r in folder.results()] == [cell_key(first), cell_key(second)]
