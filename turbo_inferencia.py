@@ -62,7 +62,7 @@ print_plan(sweep.name, plan, device, device_memory_bytes(device))
 
 # %%
 folder = RunFolder(RUN)
-with TerminalProgress() as progress, open_pool(POOL, sweep.device, sweep.gpus_per_group) as pool:
+with TerminalProgress() as progress, open_pool(POOL, sweep.device) as pool:
     summary = run_sweep(sweep, folder, pool, observer=progress)
 progress.summary(summary, RUN)
 

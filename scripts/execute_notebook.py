@@ -22,12 +22,18 @@ def main() -> None:
 
 
 def execute(timeout_s: float) -> nbformat.NotebookNode:
-    """Runs in the folder of the source. Raises CellExecutionError with the cell and its traceback."""
+    """Runs in the folder of the source. Raises CellExecutionError with the cell and its traceback.
+
+    What libraries write to stderr is left out: it names folders of this machine.
+    """
     notebook = jupytext.read(SOURCE)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # jupytext draws random ones: every execution would change every cell
     kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")  # by TCP others on this machine could listen
     NotebookClient(notebook, km=kernel, timeout=timeout_s, record_timing=False).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
     return notebook
 
 
