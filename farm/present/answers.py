@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm import formulas
+from farm.present.answers_cache_modes import CacheModeAnswer, cache_mode_answers
 from farm.quantization import parse_quantization
 from farm.rows import CellRow
 
@@ -76,6 +77,7 @@ class Answers:
     """All answers; an empty tuple where the sweep holds no pair to compare."""
 
     kv_cache: tuple[CacheAnswer, ...]
+    kv_cache_modes: tuple[CacheModeAnswer, ...]
     four_bit: tuple[FourBitAnswer, ...]
     sweet_spot: tuple[SweetSpot, ...]
 
@@ -85,6 +87,7 @@ def answers_of(rows: Sequence[CellRow]) -> Answers:
     speed = [row for row in rows if row.kind == "speed" and row.is_ok and row.decode_tok_s is not None]
     return Answers(
         kv_cache=tuple(_cache_answer(row, row.cache_speedup) for row in speed if row.cache_speedup is not None),
+        kv_cache_modes=cache_mode_answers(rows),
         four_bit=tuple(_four_bit_answer(row, base) for row, base in _four_bit_pairs(speed)),
         sweet_spot=tuple(_sweet_spot(group) for group in _comparable(speed)),
     )

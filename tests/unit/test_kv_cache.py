@@ -13,6 +13,7 @@ from farm.events import CellEnded, Ended, GroupRequest, Loaded
 from farm.keys import cell_key
 from farm.kv_cache import CacheTask, kv_bytes, kv_device_bytes, stored_bits
 from farm.plan import predicted_bytes
+from farm.present.answers import answers_of
 from farm.records import Record, Status
 from farm.reduce import cell_rows
 from jobs import group, refusals
@@ -203,3 +204,26 @@ def test_a_row_with_a_lossy_cache_shows_the_perplexity_through_that_cache() -> N
     assert ppl["quality", "nf4", "int4"].perplexity_delta_percent == pytest.approx(of_both, rel=1e-6)
     assert ppl["quality", "fp16", "on"].perplexity_delta_percent is None
     assert ppl["quality", "fp16", None].perplexity_delta_percent is None
+
+
+def test_the_report_tells_each_cache_mode_beside_the_usual_one() -> None:
+    nll = {("fp16", None): 10.0, ("fp16", "on"): 10.1, ("fp16", "int4"): 11.0}
+    nll |= {("nf4", None): 12.0, ("nf4", "on"): 12.1, ("nf4", "int4"): 13.0}
+    rows = cell_rows(_records(nll))
+    plain, four_bit = answers_of(rows).kv_cache_modes
+    of = {(r.quantization, r.cache_mode): r for r in rows if r.kind == "speed"}
+    assert (plain.quantization, plain.cache_mode, four_bit.quantization) == ("fp16", "int4", "nf4")
+    assert plain.perplexity == of["fp16", "int4"].quality.perplexity
+    assert plain.perplexity_protocol == "gptq-2048-through-cache"
+    assert plain.kv_predicted_bytes == kv_bytes(CacheTask("int4", 1, 16, 4), KNOWN["smollm2-135m"], 16)
+    on, other = of["fp16", "on"], of["fp16", "int4"]
+    assert on.decode_tok_s and other.decode_tok_s
+    assert plain.speed_ratio == other.decode_tok_s.median / on.decode_tok_s.median
+    assert plain.kv_ratio == pytest.approx((other.memory.kv_bytes or 0) / (on.memory.kv_bytes or 1))
+
+
+def test_bytes_per_token_are_those_of_one_sequence() -> None:
+    cell = build.speed_cell(build.load(build.RANDOM), 2048, batch=4)
+    (row,) = cell_rows([build.speed(cell)])
+    assert row.memory.kv_bytes_per_token == pytest.approx(build.KV_PER_TOKEN, rel=0.001)
+    assert row.memory.kv_predicted_bytes == 4 * (2048 + build.NEW_TOKENS - 1) * VALUES * 2
