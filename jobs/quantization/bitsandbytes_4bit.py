@@ -49,7 +49,8 @@ class FourBit(Backend):
         return load_pretrained(located, load, dtype, _config(wanted, dtype))
 
     def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
-        return super().details(wanted, model) | {"group_size": "64", "double_quant": wanted["double_quant"]}
+        told = {"group_size": "64", "double_quant": wanted["double_quant"]}
+        return super().details(wanted, model) | told | _cpu_path(model)
 
     def dequantized(self, layer: nn.Module) -> torch.Tensor | None:
         import bitsandbytes as bnb
@@ -89,6 +90,14 @@ def _four_bit(linear: nn.Linear, config: Any) -> nn.Module:
     new.weight = packed.to(linear.weight.device)
     new.bias = linear.bias
     return new.requires_grad_(False).eval()
+
+
+def _cpu_path(model: "PreTrainedModel") -> dict[str, str]:
+    """With AVX512-BF16 one kernel reads the codes; without, each product unpacks them first: ten times as long."""
+    if model.device.type != "cpu":
+        return {}
+    fused = any(getattr(layer, "support_avx512bf16_for_cpu", False) for layer in model.modules())
+    return {"path": "fused_bf16" if fused else "unpacked"}
 
 
 def _as_stored(weight: Any) -> tuple[torch.Tensor, Any]:

@@ -115,7 +115,7 @@ class GptqAwq(Backend):
     def details(self, wanted: Quantization, model: "PreTrainedModel") -> dict[str, str]:
         from jobs.checkpoints import calibration
 
-        told = super().details(wanted, model)
+        told = super().details(wanted, model) | _found_kernels(model)
         config = getattr(model.config, "quantization_config", None)
         meta = (config.get("meta") if isinstance(config, dict) else getattr(config, "meta", None)) or {}
         maker = meta.get("quantizer")
@@ -160,6 +160,12 @@ class GptqAwq(Backend):
             model.quantize(list(text.samples), batch_size=1, backend=kernel)
             model.quantize_config.meta_set("farm_calibration_sha256", text.sha256)
             model.save(str(folder))
+
+
+def _found_kernels(model: "PreTrainedModel") -> dict[str, str]:
+    """gptqmodel's names of the kernels that the layers really have."""
+    found = {type(layer).__name__ for layer in model.modules()}
+    return {"kernel": "+".join(name for name, kind in _CLASSES.items() if kind in found)}
 
 
 def _keep_logs_in(scratch: Path) -> None:

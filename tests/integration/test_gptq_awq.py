@@ -57,15 +57,15 @@ def checkpoint(cut: ModelRef, name: str, cache: Path) -> Located:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer"),
+    ("name", "layer", "kernel"),
     [
-        ("gptq?group_size=64", "TorchAtenLinear"),
-        ("gptq?group_size=64&kernel=torch", "TorchLinear"),
-        ("awq?group_size=64", "TorchAtenAwqLinear"),
+        ("gptq?group_size=64", "TorchAtenLinear", "gptq_torch_aten"),
+        ("gptq?group_size=64&kernel=torch", "TorchLinear", "gptq_torch"),
+        ("awq?group_size=64", "TorchAtenAwqLinear", "awq_torch_aten"),
     ],
 )
 def test_it_is_made_once_loaded_with_the_named_kernel_and_sane(
-    cut: ModelRef, cache: Path, name: str, layer: str
+    cut: ModelRef, cache: Path, name: str, layer: str, kernel: str
 ) -> None:
     wanted = parse_quantization(name)
     load = Load(cut, str(wanted), "eager", "cpu")
@@ -77,6 +77,7 @@ def test_it_is_made_once_loaded_with_the_named_kernel_and_sane(
     assert effective.mismatches == ()
     assert effective.quantization["calibration_sha256"] == calibration().sha256
     assert effective.quantization["group_size"] == "64"
+    assert effective.quantization["kernel"] == kernel
     dense_bytes = load_engine(Load(cut, "fp32", "eager", "cpu"), None, 0).weights_bytes
     assert engine.weights_bytes < dense_bytes / 1.9  # the embeddings are most of a cut model: 32 to 16 bit
     sanity = look_at(engine, load)
