@@ -20,6 +20,7 @@ from farm.cells import Load
 from farm.errors import Unsupported
 from farm.quantization import Quantization
 from jobs.legacy.environments import why_not_in
+from jobs.models.random_codes import fill_codes
 from jobs.quantization.base import (
     Backend,
     backend_for,
@@ -28,7 +29,7 @@ from jobs.quantization.base import (
     replace_linears,
     why_not_here,
 )
-from jobs.quantization.gptq_awq import BITS, fill_codes
+from jobs.quantization.gptq_awq import BITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

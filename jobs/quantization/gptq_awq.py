@@ -25,6 +25,7 @@ from torch import nn
 from farm.cells import Load
 from farm.errors import Unsupported
 from farm.quantization import Quantization
+from jobs.models.random_codes import packed
 from jobs.quantization.base import Backend, load_random, why_not_here
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from jobs.models.sources import Located
 
 BITS = 4
-WEIGHT_STD = 0.02  # of random weights, as in jobs.models.random_weights
-CODE_STD = 4.61  # of uniform codes 0 ... 15
 _AMPERE = (8, 0)
 _COMPILED = ("marlin", "machete", "exllama")  # built with nvcc on first use; triton and torch need no compiler
 
@@ -99,7 +98,7 @@ class GptqAwq(Backend):
             backend = package.BACKEND(kernel) if kernel else package.BACKEND.AUTO
             if located.random is not None:
                 model = load_random(located, dtype, load.device, seed)
-                return _packed(package, model, wanted, backend, load.device, seed)
+                return packed(model, _config(package, wanted), backend, load.device, seed)
             require_same(wanted, located, wanted.name, BITS)
             loaded = package.GPTQModel.load(
                 located.name_or_path,
@@ -194,41 +193,6 @@ def _config(package: Any, wanted: Quantization) -> Any:
         return package.QuantizeConfig(bits=BITS, group_size=wanted.group_size, desc_act=False, sym=True)
     how = {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM}
     return package.QuantizeConfig(bits=BITS, group_size=wanted.group_size, sym=False, **how)
-
-
-def _packed(
-    package: Any, model: "PreTrainedModel", wanted: Quantization, backend: Any, device: str, seed: int
-) -> "PreTrainedModel":
-    """Random codes in the right format and shape: gptqmodel swaps the layers as it does for a checkpoint."""
-    from gptqmodel.models._const import DEVICE
-    from gptqmodel.utils.model import gptqmodel_post_init, make_quant
-
-    config, head = _config(package, wanted), model.get_output_embeddings()
-    names = [name for name, module in model.named_modules() if type(module) is nn.Linear and module is not head]
-    layers = {name: model.get_submodule(name) for name in names}
-    place = DEVICE.CUDA if device == "cuda" else DEVICE.CPU
-    make_quant(model, config, layers, backend, "lm_head", device=place, dtype=model.dtype)
-    layers.clear()
-    nn.Module.to(model, place(device))
-    generator = torch.Generator(device=model.device).manual_seed(seed)
-    for name in names:
-        fill_codes(model.get_submodule(name), config.group_size, generator)
-    return gptqmodel_post_init(model, use_act_order=False, quantize_config=config).eval()  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def fill_codes(layer: nn.Module, group_size: int, generator: torch.Generator) -> None:
-    """Codes uniform in 0 ... 15, zero points in the middle, scales that give the usual spread."""
-    tensors = dict(layer.named_buffers()) | dict(layer.named_parameters())
-    for name, tensor in tensors.items():
-        if name == "qweight":
-            tensor.random_(-(2**31), 2**31 - 1, generator=generator)
-        elif name == "qzeros":
-            tensor.fill_(-2004318072)  # 0x88888888
-        elif name == "scales":
-            tensor.fill_(WEIGHT_STD / CODE_STD)
-        elif name == "g_idx":
-            tensor.copy_(torch.arange(tensor.numel(), device=tensor.device) // group_size)
 
 
 @contextlib.contextmanager
