@@ -93,7 +93,11 @@ def _generations(load: Load, task: SpeedTask) -> int:
 def _quality_s(cell: Cell, task: QualityTask) -> float:
     """The text once in windows, and the part that is compared once through this model and once through the other."""
     text = task.max_tokens or USUAL_TEXT_TOKENS
-    return (text + 2 * task.agreement_tokens) / task.window_tokens * forward_s(cell.load, task.window_tokens)
+    windows = (text + 2 * task.agreement_tokens) / task.window_tokens
+    if task.cache_mode is None:
+        return windows * forward_s(cell.load, task.window_tokens)
+    pieces = task.window_tokens / 128  # each of 127 tokens and then one (jobs.engines.through_cache)
+    return windows * pieces * (forward_s(cell.load, 127) + forward_s(cell.load, 1))
 
 
 def _host_s(load: Load) -> float:

@@ -94,6 +94,11 @@ def _hqq(mode_name: str, axis: int) -> Callable[[PreTrainedModel, int], Any]:
     return make
 
 
+def _either(full: str, sliding: str) -> tuple[str, ...]:
+    """A model has layers of full attention, of a sliding window, or of both."""
+    return full, sliding, f"{full}, {sliding}"
+
+
 _MAKERS: Mapping[str, Callable[[PreTrainedModel, int], Any]] = {
     "on": lambda model, tokens: None,
     "off": lambda model, tokens: transformers_4.new_cache(ForgetfulCache, model.config),
@@ -104,11 +109,13 @@ _MAKERS: Mapping[str, Callable[[PreTrainedModel, int], Any]] = {
     "offloaded": lambda model, tokens: DynamicCache(config=model.config, offloading=True),
 }
 _CLASSES: Mapping[str, tuple[str, ...]] = {
-    "static": ("StaticCache[StaticLayer]",),
+    "static": tuple(f"StaticCache[{layers}]" for layers in _either("StaticLayer", "StaticSlidingWindowLayer")),
     "fp8": ("QuantizedCache[Fp8QuantizedLayer]", "Cache[Fp8Layer]"),
     "int8": ("QuantizedCache[HQQQuantizedLayer 8 bit]",),
     "int4": ("QuantizedCache[HQQQuantizedLayer 4 bit]",),
-    "offloaded": ("DynamicCache[DynamicLayer, offloaded]",),
+    "offloaded": tuple(
+        f"DynamicCache[{layers}, offloaded]" for layers in _either("DynamicLayer", "DynamicSlidingWindowLayer")
+    ),
 }
 
 

@@ -74,7 +74,7 @@ class GptqAwq(Backend):
     def why_not(self, wanted: Quantization, device: str) -> str | None:
         if device == "cpu" and wanted["kernel"] not in ("auto", "torch"):
             return f"kernel {wanted['kernel']} needs a CUDA GPU; on the CPU use kernel auto or torch"
-        if device == "cuda" and wanted["kernel"] in _COMPILED and shutil.which("nvcc") is None:
+        if device == "cuda" and wanted["kernel"] in _COMPILED and not _can_compile():
             return f"kernel {wanted['kernel']} is compiled with nvcc on first use, which is not here; use kernel triton"
         return why_not_here(device, "gptqmodel", capability=_AMPERE)
 
@@ -175,10 +175,16 @@ def _keep_logs_in(scratch: Path) -> None:
 
 
 def _kernel_name(wanted: Quantization, device: str) -> str | None:
-    """gptqmodel's name; None lets it choose."""
+    """gptqmodel's name; None lets it choose, where it can compile what it would choose."""
     if wanted["kernel"] == "auto":
-        return _CPU_AUTO[wanted.name] if device == "cpu" else None
+        return (
+            _CPU_AUTO[wanted.name] if device == "cpu" else None if _can_compile() else _KERNELS[wanted.name]["triton"]
+        )
     return _KERNELS[wanted.name][wanted["kernel"]]
+
+
+def _can_compile() -> bool:
+    return shutil.which("nvcc") is not None
 
 
 def place(device: str) -> str:

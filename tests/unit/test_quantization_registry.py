@@ -15,7 +15,7 @@ import jobs.quantization
 from farm.catalog import LEGACY, PRECISIONS
 from farm.errors import ModelUnavailable, Unsupported
 from farm.quantization import Quantization, parse_quantization
-from jobs.quantization import backend_for, backends, base, usable_backend, why_not
+from jobs.quantization import backend_for, backends, base, gptq_awq, usable_backend, why_not
 
 PLUGIN = """
 import torch
@@ -146,3 +146,11 @@ def test_a_model_that_spills_to_the_cpu_does_not_fit() -> None:
     base._check_all_on_gpu(_Placed({"": "cpu"}), "cpu")  # type: ignore[arg-type]
     with pytest.raises(torch.OutOfMemoryError):
         base._check_all_on_gpu(_Placed({"model": 0, "lm_head": "cpu"}), "cuda")  # type: ignore[arg-type]
+
+
+def test_gptqmodel_does_not_choose_a_kernel_that_cannot_be_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = parse_quantization("awq")
+    monkeypatch.setattr(gptq_awq, "_can_compile", lambda: False)
+    assert backend_for(wanted).linear_classes(wanted, "cuda") == ("AwqGEMMTritonLinear",)
+    monkeypatch.setattr(gptq_awq, "_can_compile", lambda: True)
+    assert "AwqMarlinLinear" in backend_for(wanted).linear_classes(wanted, "cuda")
