@@ -18,7 +18,7 @@ from farm.present.dashboard.scenes import Number, Scene, Shot, film_of
 from farm.present.words import number, say
 from farm.rows import CellRow
 
-HEIGHT = 330
+HEIGHT = 360
 
 
 def scenes_in(reader: RunReader, language: str) -> tuple[Scene, ...]:
@@ -102,6 +102,7 @@ def _picture(name: str, reader: RunReader, rows: Sequence[CellRow], language: st
     if not picture.has_data:
         return []
     figure["layout"] |= {"height": HEIGHT, "margin": {"l": 60, "r": 12, "t": 24, "b": 104}}
+    figure["layout"]["font"] = {**figure["layout"].get("font", {}), "size": 12}
     graph = dcc.Graph(figure=figure, config=CONFIG, style={"height": f"{HEIGHT}px"})
     return [
         html.Figure(

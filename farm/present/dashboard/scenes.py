@@ -140,7 +140,7 @@ def _times(row: CellRow, base: CellRow) -> str:
 
 
 def _memory_and_quality(cast: Cast, language: str) -> Scene:
-    title, row, base = say(language, "demo_memory_title"), cast.four_bit, cast.on
+    title, row, base = say(language, "demo_memory_title"), cast.four_bit, cast.on or cast.off
     figures = ("memory_footprint", "ppl_degradation")
     if row is None or base is None:
         told = (say(language, "demo_memory_nothing"), say(language, "demo_ppl_nothing"))
