@@ -33,12 +33,14 @@ HEADS = {
         "expected": ("expected", "configuration", "measured", "outcome", "what limits it"),
         "speed": ("engine", "precision", "cache", "decode tok/s [95 %]", "TTFT ms", "peak GB", "verdict"),
         "quality": ("model", "engine", "precision", "PPL", "change", "KL (nats)", "same first choice"),
+        "coverage": ("model", "engine", "cache", "batch", "contexts", "precisions"),
         "failures": ("cell", "status", "reason"),
     },
     "es": {
         "expected": ("se esperaba", "configuración", "medido", "resultado", "qué lo limita"),
         "speed": ("motor", "precisión", "caché", "decode tok/s [95 %]", "TTFT ms", "pico GB", "veredicto"),
         "quality": ("modelo", "motor", "precisión", "PPL", "cambio", "KL (nats)", "misma primera opción"),
+        "coverage": ("modelo", "motor", "caché", "lote", "contextos", "precisiones"),
         "failures": ("celda", "estado", "motivo"),
     },
 }
@@ -70,6 +72,7 @@ def _filled(template: str, subject: Subject, language: str) -> str:
         "expected_table": expected_table(compare(rows), language),
         "speed_table": _table("speed", map(_speed_line, headline_rows(rows)), language),
         "quality_table": _table("quality", map(_quality_line, quality_rows(rows)), language),
+        "coverage_table": _table("coverage", coverage(rows), language),
         "failures_table": _table("failures", ((f.label, f.status, f.reason) for f in failures(rows)), language),
     }
     return (
@@ -147,6 +150,19 @@ def expected_table(found: Sequence[Compared], language: str) -> str:
         for place, one in enumerate(found)
     ]
     return _table("expected", lines, language)
+
+
+def coverage(rows: Sequence[CellRow]) -> list[Sequence[str]]:
+    """Which lengths were asked of what: precisions of the same lengths share a line."""
+    contexts: dict[tuple[str, ...], set[int]] = {}
+    for row in rows:
+        if row.kind == "speed":
+            key = (row.model, row.engine, row.cache_mode or EMPTY, str(row.batch_size), title_of(row.quantization))
+            contexts.setdefault(key, set()).add(row.context_tokens or 0)
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for (*head, precision), found in contexts.items():
+        lines.setdefault((*head, ", ".join(map(number, sorted(found)))), []).append(precision)
+    return [(*head, ", ".join(precisions)) for head, precisions in lines.items()]
 
 
 def _configuration(row: CellRow) -> str:

@@ -5,6 +5,7 @@ argmax grow over hundreds of true tokens.
 """
 
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,9 +48,9 @@ def turbo_of(eager: Any, recipe: Recipe | None = None, device: str = "cpu") -> T
 
 
 def perplexity(engine: Any) -> float:
-    task = QualityTask("gptq", TextRef("demo", None), window_tokens=500, max_tokens=2000)
+    task = QualityTask("gptq", TextRef("demo", None), window_tokens=400, max_tokens=800)
     result = measure_quality(engine, task)
-    assert result.tokens_scored == 4 * 499
+    assert result.tokens_scored == 2 * 399
     return float(torch.tensor(result.nll_sum / result.tokens_scored).exp())
 
 
@@ -148,6 +149,8 @@ def test_a_step_that_cannot_be_compiled_whole_is_told(monkeypatch: pytest.Monkey
         return forward(hidden)
 
     monkeypatch.setattr(eager.model.lm_head, "forward", breaks)
+    # Where a graph breaks is dynamo's finding; compiling the pieces in earnest would only take longer.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     engine = CompiledEngine(eager)
     with warnings.catch_warnings(action="ignore"):
         assert greedy(engine, prompts(1), 6) == expected

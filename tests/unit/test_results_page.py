@@ -10,7 +10,7 @@ from farm.keys import cell_key
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import block_of, replace_block, table
 from farm.present.publish import ARCHIVE, MARK, PAGES, READMES, publish
-from farm.present.results_page import Subject, readme_block, results_page
+from farm.present.results_page import Subject, coverage, readme_block, results_page
 from farm.records import Status
 from farm.reduce import cell_rows, final_records
 from farm.store import Manifest, RunFolder
@@ -65,6 +65,14 @@ def test_a_run_without_quality_and_without_failures_says_so(language: str) -> No
     assert ("measured no perplexity" if language == "en" else "no midió la perplejidad") in page
     assert ("Every cell gave one" if language == "en" else "Todas las celdas dieron una") in page
     assert "| PPL |" not in readme_block(subject(records), language)
+
+
+def test_what_was_measured_is_told_by_its_lengths() -> None:
+    lines = coverage(cell_rows(RICH))
+    assert lines[0] == ("Meta-Llama-3-8B-Instruct", "eager", "on", "1", "128, 256, 512, 1,024, 2,048", lines[0][-1])
+    assert lines[0][-1].split(", ") == ["FP16", "BF16", "INT8 (bitsandbytes)", "NF4 (bitsandbytes)"]
+    few = [row for row in cell_rows(RICH) if row.context_tokens == 128 or row.quantization == "fp16"]
+    assert {line[-2] for line in coverage(few)} == {"128", "128, 256, 512, 1,024, 2,048"}
 
 
 def test_a_block_is_replaced_and_the_rest_kept(tmp_path: Path) -> None:
