@@ -23,7 +23,8 @@ CELLS_A_LOAD = 10
 PLANTED = ("raise", "unpicklable", "oom", "host-oom", "unsupported")  # each tells itself apart in its record
 OUTSIDE = {"worker_sigkill": 8, "worker_sigsegv": 4, "record_cut": 4, "driver_sigkill": 2, "driver_sigint": 1}
 RARE = {"second_driver": 1, "node_lost": 1}
-RECOVERY_LIMIT_S = 120.0
+RECOVERY_LIMIT_S = 180.0
+MOST_OPEN = 3  # faults that the farm has not yet recovered from: more at once and it would only ever start processes
 
 
 def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int) -> Report:
@@ -32,11 +33,9 @@ def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int) -> Report:
     dice = random.Random(seed)
     while not farm.is_done() or farm.injected() < faults:
         farm.keep_driving()
-        if farm.injected() < faults:
-            time.sleep(dice.uniform(0.1, 0.6))
+        time.sleep(dice.uniform(0.1, 0.6))
+        if farm.injected() < faults and len(farm.waits) < MOST_OPEN:
             farm.inject(dice)
-        else:
-            time.sleep(0.2)
     farm.end()
     return farm.report(time.monotonic() - began)
 
@@ -49,7 +48,8 @@ def fake_sweep(cells: int, faults: int, seed: int) -> Sweep:
         for index in range(cells // CELLS_A_LOAD)
     ]
     contexts = list(range(16, 16 + CELLS_A_LOAD // 2))
-    return sweep(models=scripts, contexts=contexts, limits={"cell_timeout_s": 30, "load_timeout_s": 60})
+    limits = {"cell_timeout_s": 30, "load_timeout_s": 60}
+    return sweep(models=scripts, contexts=contexts, limits=limits, interleave=1)  # so that points come one by one
 
 
 class Farm:
@@ -61,7 +61,7 @@ class Farm:
         self.file.write_text(what.to_yaml())
         self.log = (out / "driver.log").open("ab")
         self.driver: subprocess.Popen[bytes] | None = None
-        self.drivers = 0
+        self.drivers, self.points_at_start = 0, 0
         self.outside: Counter[str] = Counter()
         self.safe: dict[Path, bytes] = {}
         self.cut: set[Path] = set()
@@ -74,6 +74,7 @@ class Farm:
         if self.driver is not None and self.driver.poll() is None:
             return
         if not self.is_done():
+            self.points_at_start = self._points()
             self.driver = self._start()
             self.drivers += 1
 
@@ -103,7 +104,7 @@ class Farm:
         self.safe |= whole_files(self.out)
         if getattr(self, f"_{kind}")(dice):
             self.outside[kind] += 1
-            self.waits.append((kind, time.monotonic(), len(whole_files(self.out))))
+            self.waits.append((kind, time.monotonic(), self._points()))
 
     def _worker_sigkill(self, dice: random.Random) -> bool:
         return self._signal_worker(dice, signal.SIGKILL)
@@ -126,8 +127,15 @@ class Farm:
     def _driver_sigint(self, dice: random.Random) -> bool:
         return self._signal_driver(signal.SIGINT)
 
+    def _points(self) -> int:
+        return sum(record.status.is_final for record in records_in(self.out))
+
+    def _is_driving(self) -> bool:
+        return self.driver is not None and self.driver.poll() is None
+
     def _signal_driver(self, which: signal.Signals) -> bool:
-        if self.driver is None or self.driver.poll() is not None or not (self.out / "run.json").exists():
+        """Not before it has measured something: drivers that are killed while they start would get nowhere."""
+        if self.driver is None or not self._is_driving() or self._points() <= self.points_at_start:
             return False
         self.driver.send_signal(which)
         self.driver.wait(timeout=60)
@@ -135,9 +143,8 @@ class Farm:
 
     def _record_cut(self, dice: random.Random) -> bool:
         """Between two drivers: while one is at work nobody else writes here."""
-        self._signal_driver(signal.SIGKILL)
         files = sorted(whole_files(self.out))
-        if not files:
+        if not files or (self._is_driving() and not self._signal_driver(signal.SIGKILL)):
             return False
         victim = dice.choice(files)
         victim.write_bytes(victim.read_bytes()[:-50])
@@ -168,7 +175,7 @@ class Farm:
 
     def _look(self) -> None:
         """Has the next point come in since each fault?"""
-        there, still = len(whole_files(self.out)), []
+        there, still = self._points(), []
         for kind, at_s, before in self.waits:
             if there > before:
                 self.recovered_s.setdefault(kind, []).append(time.monotonic() - at_s)
@@ -176,7 +183,7 @@ class Farm:
                 raise RuntimeError(f"no point came in within {RECOVERY_LIMIT_S:.0f} s after {kind}")
             else:
                 still.append((kind, at_s, before))
-        self.waits = still
+        self.waits = [] if self.is_done() else still
 
     def end(self) -> None:
         if self.driver is not None:
