@@ -28,6 +28,7 @@ from farm.timestamps import now
 
 POLL_S = 0.5
 TELL_S = 1.0  # cells take turns, often many times a second: the log tells of one of them a second
+LOST_STARTS = 3  # of one load, by loss of its node: more is no coincidence
 DEATHS_TRIED_AGAIN = (Status.CRASH, Status.HOST_OOM)
 
 
@@ -52,6 +53,7 @@ class Driver:
         self._queue: deque[LoadGroup] = deque()
         self._jobs: dict[JobId, Job] = {}
         self._deaths: dict[str, int] = {}
+        self._lost_starts: dict[str, int] = {}
         self._most_at_once, self._show = most_at_once, show
 
     def run(self, groups: Sequence[LoadGroup]) -> int:
@@ -132,7 +134,10 @@ class Driver:
             case Ended():
                 self._ended(job_id, event)
             case Died():
-                self._died(job_id, event.status, event.message)
+                if event.node_lost and self._is_let_off(job):
+                    self._start_again(job_id)
+                else:
+                    self._died(job_id, event.status, event.message)
 
     def _tell(self, job_id: JobId, job: Job, event: Running) -> None:
         if self.clock() - job.told_s >= TELL_S:
@@ -147,6 +152,19 @@ class Driver:
             self._requeue(job, list(job.owed))
         else:  # without this a worker that skips cells would be started for ever
             self._fail(job, list(job.owed), Status.ERROR, "the worker ended without measuring this cell: a bug")
+
+    def _is_let_off(self, job: Job) -> bool:
+        """A group whose node went before it could measure has done nothing wrong; but not for ever."""
+        if job.loaded:
+            return False
+        load = load_key(job.group.load)
+        self._lost_starts[load] = self._lost_starts.get(load, 0) + 1
+        return self._lost_starts[load] <= LOST_STARTS
+
+    def _start_again(self, job_id: JobId) -> None:
+        job = self._jobs[job_id]
+        self._drop(job_id)
+        self._requeue(job, list(job.owed))
 
     def _died(self, job_id: JobId, status: Status, message: str) -> None:
         """Blame the suspects; try them again if they have tries left; let the others go on."""

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.placement import DOUBT_S, Ledger, Node, able_nodes, check_demands, demand_of
@@ -148,8 +155,9 @@ class RayPool:
             return Died(Status.CRASH, "the worker's stream ended before its group did")
         except (RayError, GetTimeoutError) as error:
             found = died(error, last_words(self._pids.get(job)))
-            if isinstance(error, ActorUnavailableError) or found.message == NODE_GONE:
+            if found.node_lost:
                 self._ledger.doubt(job)
+                self._look_again(age_s=0.0)
             return found
         if isinstance(event, Loading):
             self._pids[job] = event.pid
@@ -186,12 +194,15 @@ def died(error: BaseException, words: str | None) -> Died:
     text = " ".join(str(error).split())
     if isinstance(error, OutOfMemoryError) or "running low on memory" in text:
         return Died(Status.HOST_OOM, "the host ran out of memory and Ray ended the worker")
+    if isinstance(error, ActorUnschedulableError):
+        return Died(Status.CRASH, NODE_GONE, node_lost=True)
     if not isinstance(error, RayActorError):  # an event that could not be pickled, a lost object
         return Died(Status.CRASH, f"{type(error).__name__}: {text[:300]}")
     if isinstance(error, ActorUnavailableError):
-        return Died(Status.CRASH, f"the connection to the worker broke: {words or 'its process or its node is gone'}")
+        why = words or "its process or its node is gone"
+        return Died(Status.CRASH, f"the connection to the worker broke: {why}", node_lost=words is None)
     if "node" in text and "died" in text and "worker process has died" not in text:
-        return Died(Status.CRASH, NODE_GONE)
+        return Died(Status.CRASH, NODE_GONE, node_lost=True)
     return Died(Status.CRASH, f"the worker process died: {words or 'no last words: killed, or left by os._exit'}")
 
 

@@ -103,10 +103,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The worker's process is gone without an Ended; `status` is crash or host_oom."""
+    """The worker's process is gone without an Ended; `status` is crash or host_oom.
+
+    `node_lost`: as far as can be told its machine went, or the way to it, and the work is not to blame.
+    """
 
     status: Status
     message: str
+    node_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

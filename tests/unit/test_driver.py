@@ -191,6 +191,30 @@ def test_a_load_that_never_ends(folder: RunFolder) -> None:
     assert statuses(folder) == ["timeout"] * 4
 
 
+def test_a_node_lost_before_anything_was_measured_costs_no_attempt_but_not_for_ever(folder: RunFolder) -> None:
+    gone, losses = Died(Status.CRASH, "the worker's node is gone", node_lost=True), 2
+
+    def script(request: GroupRequest) -> list[Event | str]:
+        return [Loading(1, "h"), gone] if len(pool_of_requests) <= losses else whole(request)
+
+    pool_of_requests: list[GroupRequest] = []
+    drive(folder, lambda request: pool_of_requests.append(request) or script(request))
+    assert (statuses(folder), attempts(folder)) == (["ok"] * 4, [1] * 4)
+
+
+def test_a_load_whose_nodes_always_go_ends_with_a_row(folder: RunFolder) -> None:
+    gone = Died(Status.CRASH, "the worker's node is gone", node_lost=True)
+    pool = drive(folder, lambda request: [Loading(1, "h"), gone], retries=1)
+    assert statuses(folder) == ["crash"] * 4
+    assert len(pool.requests) == 5  # three let off, one blamed, one try more
+
+
+def test_a_node_lost_while_a_cell_is_measured_is_its_row(folder: RunFolder) -> None:
+    gone = Died(Status.CRASH, "the worker's node is gone", node_lost=True)
+    drive(folder, lambda request: [Loaded(1.0), Running(request.keys[0], 0, 4), gone], CELLS[:1], retries=0)
+    assert statuses(folder)[0] == "crash"
+
+
 def test_waiting_for_a_worker_is_no_loading(folder: RunFolder) -> None:
     """On a shared cluster a group may wait an hour for its GPU; its own clocks start with its process."""
 
