@@ -1,5 +1,6 @@
 """A sweep under fire: its driver process, the faults so far, and what was safe before each."""
 
+import math
 import os
 import random
 import signal
@@ -27,22 +28,25 @@ RECOVERY_LIMIT_S = 180.0
 MOST_OPEN = 3  # faults that the farm has not yet recovered from: more at once and it would only ever start processes
 
 
-def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int) -> Report:
-    """Runs to the end, whatever happens on the way; the report says how it went."""
+def soak(cluster: Any, out: Path, cells: int, faults: int, seed: int, limit_s: float = math.inf) -> Report:
+    """Runs to the end, whatever happens on the way; the report says how it went. After `limit_s` no more faults."""
     began, farm = time.monotonic(), Farm(cluster, out, fake_sweep(cells, faults, seed))
     dice = random.Random(seed)
-    while not farm.is_done() or farm.injected() < faults:
+    while True:
+        wants_more = farm.injected() < faults and time.monotonic() - began < limit_s
+        if farm.is_done() and not wants_more:
+            break
         farm.keep_driving()
         time.sleep(dice.uniform(0.1, 0.6))
-        if farm.injected() < faults and len(farm.waits) < MOST_OPEN:
+        if wants_more and len(farm.waits) < MOST_OPEN:
             farm.inject(dice)
     farm.end()
     return farm.report(time.monotonic() - began)
 
 
 def fake_sweep(cells: int, faults: int, seed: int) -> Sweep:
-    """About half of the faults are planted: a cell strikes on its first attempt, as its script and its seed say."""
-    share = 0.5 * faults / cells
+    """Two thirds of the faults are planted: a cell strikes on its first attempt, as its script and its seed say."""
+    share = 0.67 * faults / cells
     scripts = [
         f"fake:{PLANTED[index % len(PLANTED)]}?p={share:.3f}&seed={seed + index}&attempts=1&pause=0.15"
         for index in range(cells // CELLS_A_LOAD)
