@@ -190,12 +190,17 @@ DEVICE T load_fresh(const T* from) {
 }
 DEVICE void publish() {}
 DEVICE u32 count_up(u32* counter) { return (*counter)++; }
-DEVICE void send(u64* packet, u32 halves, u32 stamp) { *packet = static_cast<u64>(stamp) << 32 | halves; }
-DEVICE bool receive(const u64* packets, u32 stamp, u32& first, u32& second) {
-    if (reinterpret_cast<uintptr_t>(packets) % 16) std::abort();
-    first = static_cast<u32>(packets[0]), second = static_cast<u32>(packets[1]);
-    return packets[0] >> 32 == stamp && packets[1] >> 32 == stamp;
+constexpr u32 EMPTY = 0xffffffffu;
+DEVICE void send(u32* to, u32 word) { *to = word; }
+template <int WORDS>
+DEVICE bool receive(const u32* from, u32 (&words)[WORDS]) {
+    if (reinterpret_cast<uintptr_t>(from) % (4 * WORDS)) std::abort();
+    bool all = true;
+    for (int i = 0; i < WORDS; i++) words[i] = from[i], all = all && words[i] != EMPTY;
+    return all;
 }
+DEVICE void store(uint4* to, const uint4& words) { *to = words; }
+DEVICE u64 cycles() { return 0; }
 DEVICE void wait_a_little() { emulation::pause(); }
 
 DEVICE u32 pick_bytes(u32 a, u32 b, u32 selector) {

@@ -22,14 +22,12 @@ DEVICE void rotate(u16& first, u16& second, float cos, float sin) {
 }
 
 // Four halves and the four they rotate with, of one head of q, k or v, from the blocks that made them.
-DEVICE void receive_rotated(const u64* head, int at, u32 stamp, u16 (&first)[4], u16 (&second)[4]) {
-    u32 pairs[4];
-    while (!receive(head + at / 2, stamp, pairs[0], pairs[1]) ||
-           !receive(head + (at + HEAD_DIM / 2) / 2, stamp, pairs[2], pairs[3]))
-        wait_a_little();
+DEVICE void receive_rotated(const u32* head, int at, u16 (&first)[4], u16 (&second)[4]) {
+    u32 low[2], high[2];
+    while (!receive(head + at / 2, low) || !receive(head + (at + HEAD_DIM / 2) / 2, high)) wait_a_little();
     for (int i = 0; i < 4; i++) {
-        first[i] = static_cast<u16>(pairs[i / 2] >> 16 * (i % 2));
-        second[i] = static_cast<u16>(pairs[2 + i / 2] >> 16 * (i % 2));
+        first[i] = static_cast<u16>(low[i / 2] >> 16 * (i % 2));
+        second[i] = static_cast<u16>(high[i / 2] >> 16 * (i % 2));
     }
 }
 
@@ -40,18 +38,20 @@ DEVICE void put_rotated(u16* row, int at, const u16 (&first)[4], const u16 (&sec
 // The rotated queries of the group (the rest of eight rows zero) and the new key and value, into shared memory; one block
 // of each head writes them to the cache.
 DEVICE void prepare_attention(Shared* shared, const StepTable& step, const LayerMail& mail, const Share& share, int layer,
-                              int position, u32 stamp) {
+                              int position) {
     AttentionScratch& scratch = scratch_of(shared);
     constexpr int FOURS = HEAD_DIM / 8;
     for (int i = thread_number(); i < 10 * FOURS; i += CONSUMERS) {
         const int row = i / FOURS, at = 4 * (i % FOURS);  // rows: 8 queries, key, value
         u16 first[4] = {}, second[4] = {};
+        float cos[4], sin[4];  // read before anything is waited for
+        const u64 angle = static_cast<u64>(position) * step.rotary_stride + at;
+        for (int j = 0; j < 4; j++) cos[j] = wide(step.cos[angle + j]), sin[j] = wide(step.sin[angle + j]);
         if (row < SHARERS || row >= 8) {
             const int head = row < 8 ? share.head * SHARERS + row : HEADS + (row - 8) * KV_HEADS + share.head;
-            receive_rotated(mail.qkv + head * (HEAD_DIM / 2), at, stamp, first, second);
+            receive_rotated(mail.qkv + head * (HEAD_DIM / 2), at, first, second);
         }
-        const u64 angle = static_cast<u64>(position) * step.rotary_stride + at;
-        for (int j = 0; j < 4 && row < 9; j++) rotate(first[j], second[j], wide(step.cos[angle + j]), wide(step.sin[angle + j]));
+        for (int j = 0; j < 4 && row < 9; j++) rotate(first[j], second[j], cos[j], sin[j]);
         put_rotated(row < 8 ? scratch.query[row] : row == 8 ? scratch.key : scratch.value, at, first, second);
         if (row < 8 || share.split != 0) continue;
         u8* cache = (row == 8 ? step.keys : step.values) + share.offset(step, layer);
@@ -99,13 +99,24 @@ DEVICE void weigh(AttentionScratch& scratch, Seen& seen, const float (&scores)[4
     warp_sync();
 }
 
+// LANE_DIMS halves in order, read as one.
+DEVICE void load_lane(const u16* from, float (&values)[LANE_DIMS]) {
+    static_assert(LANE_DIMS == 2 || LANE_DIMS == 4, "heads of 64 or 128 dimensions");
+    struct alignas(2 * LANE_DIMS) Halves {
+        u16 half[LANE_DIMS];
+    };
+    const Halves halves = *reinterpret_cast<const Halves*>(from);
+    for (int i = 0; i < LANE_DIMS; i++) values[i] = wide(halves.half[i]);
+}
+
 DEVICE void gather(const AttentionScratch& scratch, Seen& seen, const u16* values, int rows) {
     const int warp = thread_number() / 32, lane = thread_number() % 32;
     for (int head = 0; head < SHARERS; head++)
         for (int i = 0; i < LANE_DIMS; i++) seen.sums[head][i] *= scratch.rescale[warp][head];
+#pragma unroll 4
     for (int row = 0; row < rows; row++) {
         float value[LANE_DIMS];
-        for (int i = 0; i < LANE_DIMS; i++) value[i] = wide(values[row * HEAD_DIM + lane * LANE_DIMS + i]);
+        load_lane(values + row * HEAD_DIM + lane * LANE_DIMS, value);
         for (int head = 0; head < SHARERS; head++)
             for (int i = 0; i < LANE_DIMS; i++) seen.sums[head][i] += scratch.weights[warp][row][head] * value[i];
     }
@@ -151,7 +162,7 @@ DEVICE void see_new_token(AttentionScratch& scratch, Seen& seen) {
 }
 
 // The warps' shares become the block's, which every block of the head is sent.
-DEVICE void send_share(Shared* shared, const LayerMail& mail, const Share& share, const Seen& seen, u32 stamp) {
+DEVICE void send_share(Shared* shared, const LayerMail& mail, const Share& share, const Seen& seen) {
     AttentionScratch& scratch = scratch_of(shared);
     const int warp = thread_number() / 32, lane = thread_number() % 32;
     for (int i = 0; i < 2; i++) {
@@ -170,9 +181,9 @@ DEVICE void send_share(Shared* shared, const LayerMail& mail, const Share& share
             sum += shrink * scratch.sums[w][head][at];
             total += shrink * scratch.totals[w][head];
         }
-        u64* packets = mail.share_of(share.head, share.split) + head * (HEAD_DIM + 2);
-        send(packets + at, bits_of(sum), stamp);
-        if (at == 0) send(packets + HEAD_DIM, bits_of(maximum), stamp), send(packets + HEAD_DIM + 1, bits_of(total), stamp);
+        u32* words = mail.share_of(share.head, share.split) + head * SHARE_PITCH;
+        send(words + at, bits_of(sum));
+        if (at == 0) send(words + HEAD_DIM, bits_of(maximum)), send(words + HEAD_DIM + 1, bits_of(total));
     }
 }
 
@@ -199,39 +210,40 @@ struct Merged {  // of two neighbouring dimensions
     }
 };
 
-DEVICE Merged receive_share(const u64* head, int at, u32 stamp) {
+DEVICE Merged receive_share(const u32* head, int at) {
     u32 sums[2], rest[2];
-    while (!receive(head + at, stamp, sums[0], sums[1]) || !receive(head + HEAD_DIM, stamp, rest[0], rest[1])) wait_a_little();
+    while (!receive(head + at, sums) || !receive(head + HEAD_DIM, rest)) wait_a_little();
     Merged share;
     share.maximum = of_bits(rest[0]), share.total = of_bits(rest[1]);
     share.first = of_bits(sums[0]), share.second = of_bits(sums[1]);
     return share;
 }
 
-DEVICE void merge_shares(const LayerMail& mail, const Share& share, u32 stamp) {
+DEVICE void merge_shares(const LayerMail& mail, const Share& share) {
     constexpr int TWOS = SHARERS * HEAD_DIM / 2, EACH = rounds(TWOS, SPLITS), AT_ONCE = CONSUMERS / LANES;
     const int end = least(TWOS, (share.split + 1) * EACH);
     for (int base = share.split * EACH; base < end; base += AT_ONCE) {  // the same for all lanes of a warp
         const int two = base + thread_number() / LANES, head = 2 * two / HEAD_DIM, at = 2 * two % HEAD_DIM;
         Merged merged;
         for (int split = thread_number() % LANES; split < SPLITS && two < end; split += LANES)
-            merged.add(receive_share(mail.share_of(share.head, split) + head * (HEAD_DIM + 2), at, stamp));
+            merged.add(receive_share(mail.share_of(share.head, split) + head * SHARE_PITCH, at));
         merged.over_lanes();
         if (thread_number() % LANES != 0 || two >= end) continue;
         const u32 halves = pair_of(narrow(merged.first / merged.total), narrow(merged.second / merged.total));
-        send(mail.attended + share.head * TWOS + two, halves, stamp);
+        send(mail.attended + share.head * TWOS + two, halves);
     }
 }
 
-DEVICE void attend(Ring& ring, const StepTable& step, const LayerMail& mail, int layer, int position, u32 stamp) {
+DEVICE void attend(Ring& ring, const StepTable& step, const LayerMail& mail, int layer, int position) {
     Shared* shared = ring.shared;
     const Share share(position);
     if (!share.is_mine()) return;
-    prepare_attention(shared, step, mail, share, layer, position, stamp);
+    prepare_attention(shared, step, mail, share, layer, position);
     Seen seen;
     see_cache(ring, scratch_of(shared), seen, share);
     if (share.split == 0 && thread_number() < 32) see_new_token(scratch_of(shared), seen);
-    send_share(shared, mail, share, seen, stamp);
-    merge_shares(mail, share, stamp);
+    send_share(shared, mail, share, seen);
+    mark(step, layer, SHARE_SENT);
+    merge_shares(mail, share);
     consumers_sync();  // the scratch becomes the inputs of the next product
 }

@@ -44,6 +44,7 @@ class Build:
     blocks: int
     warps: int = 8
     shared_bytes: int = _SHARED_BYTES
+    traced: bool = False
 
     @property
     def name(self) -> str:
@@ -56,10 +57,10 @@ class Build:
         return self.blocks // self.kv_heads
 
     @property
-    def packets(self) -> int:
-        """Words of 64 bits that blocks send each other in a step: two halves, or a 32-bit number, with a stamp."""
+    def mail_words(self) -> int:
+        """Words of 32 bits that blocks send each other in a step: two halves, or a number of a share of attention."""
         qkv, attended = (self.heads + 2 * self.kv_heads) * self.head_dim, self.heads * self.head_dim
-        shares = self.splits * self.heads * (self.head_dim + 2)
+        shares = self.splits * self.heads * (self.head_dim + 4)
         return self.layers * ((qkv + attended + 2 * self.hidden + self.inner) // 2 + shares)
 
     @property
@@ -76,6 +77,7 @@ class Build:
             "EPS": f"{self.norm_eps!r}f", "SCALE": f"{self.scale!r}f", "HALF_IS_BF16": int(self.is_bf16),
             "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits,
             "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
+            "TRACED": int(self.traced),
         }  # fmt: skip
         return tuple(f"-D{name}={value}" for name, value in numbers.items())
 

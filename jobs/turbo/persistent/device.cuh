@@ -1,7 +1,7 @@
 // What the step needs of a GPU (sm_90), one small function each; `emulated.h` holds the same functions for a CPU.
 //
 // Memory flows through the bulk copy engine (cp.async.bulk) into shared memory and announces itself at an mbarrier, so
-// nobody spends registers or instructions on waiting for it. Blocks send each other stamped words.
+// nobody spends registers or instructions on waiting for it. Blocks send each other words.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -58,29 +58,36 @@ DEVICE void barrier_wait(Barrier* barrier, u32 phase) {
                      : "memory");
 }
 
-// Both addresses and the size are multiples of 16 bytes.
+// Both addresses and the size are multiples of 16 bytes. What comes is used once: in the second-level cache it makes room
+// first, so that what blocks send each other stays.
 DEVICE void copy_bulk(void* shared, const void* global, u32 bytes, Barrier* barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     shared_address(shared)),
-                 "l"(global), "r"(bytes), "r"(shared_address(barrier))
-                 : "memory");
+    u64 policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+            shared_address(shared)),
+        "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+        : "memory");
 }
 
-// --- messages between blocks: two halves and a stamp in one word of 64 bits, which is written and read whole. A reader
-// that sees the stamp of this launch has the halves; nobody waits for a fence or a counter.
+// --- messages between blocks: words of 32 bits, written and read whole. A word that is EMPTY has not been written yet:
+// no result has these bits (a NaN that arithmetic makes has others), so nobody waits for a fence or a counter.
 
-DEVICE void send(u64* packet, u32 halves, u32 stamp) {
-    asm volatile("st.volatile.global.v2.u32 [%0], {%1, %2};" ::"l"(packet), "r"(halves), "r"(stamp) : "memory");
-}
-// Two packets; false until both are there.
-DEVICE bool receive(const u64* packets, u32 stamp, u32& first, u32& second) {
-    u32 first_stamp, second_stamp;
+constexpr u32 EMPTY = 0xffffffffu;
+
+DEVICE void send(u32* to, u32 word) { asm volatile("st.volatile.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory"); }
+DEVICE bool receive(const u32* from, u32 (&words)[4]) {
     asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(first), "=r"(first_stamp), "=r"(second), "=r"(second_stamp)
-                 : "l"(packets)
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "l"(from)
                  : "memory");
-    return first_stamp == stamp && second_stamp == stamp;
+    return words[0] != EMPTY && words[1] != EMPTY && words[2] != EMPTY && words[3] != EMPTY;
 }
+DEVICE bool receive(const u32* from, u32 (&words)[2]) {
+    asm volatile("ld.volatile.global.v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(from) : "memory");
+    return words[0] != EMPTY && words[1] != EMPTY;
+}
+DEVICE void store(uint4* to, const uint4& words) { *to = words; }
 DEVICE void wait_a_little() { __nanosleep(64); }
 
 // --- global memory that other blocks write: never from the first-level cache, which is not kept coherent
@@ -96,6 +103,7 @@ DEVICE float load_fresh(const float* from) {
     return value;
 }
 
+DEVICE u64 cycles() { return clock64(); }
 DEVICE void publish() { __threadfence(); }
 DEVICE u32 count_up(u32* counter) { return atomicAdd(counter, 1u); }
 

@@ -1,7 +1,8 @@
 // Sizes, the table that the host fills, and what lies where in shared memory.
 //
 // Given by the compiler's command line: HALF_IS_BF16, LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCAB, EPS, SCALE,
-// LAYER_BITS and HEAD_BITS (16, 8, 4), WARPS (that multiply), BLOCKS (one a multiprocessor), SHARED_BYTES (of one).
+// LAYER_BITS and HEAD_BITS (16, 8, 4), WARPS (that multiply), BLOCKS (one a multiprocessor), SHARED_BYTES (of one),
+// TRACED (0 or 1).
 
 constexpr int CONSUMERS = WARPS * 32;
 constexpr int THREADS = CONSUMERS + 32;  // and one warp that asks for memory
@@ -50,33 +51,45 @@ struct StepTable {
     u8 *keys, *values;  // [LAYERS, KV_HEADS, max_len, HEAD_DIM]
     u64 max_len;
     u64 *token, *ids, *counters;  // see `jobs.turbo.step.DecodeState`
-    // Between blocks. A launch writes each packet once, so that none is overwritten before everybody has read it.
-    u64* packets;       // [LAYERS, LAYER_PACKETS]: see `LayerMail`
+    u32* mail;          // [2, LAYERS, LAYER_WORDS]: see `LayerMail`; one half for this launch, the other is emptied by it
     float* best_logit;  // [BLOCKS]
     u32* best_token;
-    u32* stamp;     // of this launch: one more than of the one before, never 0
+    u32* launches;  // so far
     u32* finished;  // blocks; 0 between launches
+    u64* trace;     // [BLOCKS, LAYERS, MARKS] of clock cycles, with TRACED
     LayerTable layer[LAYERS];
 };
 
-// A share of attention: for each query head the sums of its dimensions, then maximum and total; 32 bits a packet.
-constexpr int SHARE_PACKETS = SHARERS * (HEAD_DIM + 2);
-constexpr int LAYER_PACKETS = (QKV + ATTENDED + HIDDEN + INNER + HIDDEN) / 2 + KV_HEADS * SPLITS * SHARE_PACKETS;
+// A share of attention: for each query head the sums of its dimensions, then maximum and total; padded to 16 bytes.
+constexpr int SHARE_PITCH = HEAD_DIM + 4;
+constexpr int SHARE_WORDS = SHARERS * SHARE_PITCH;
+constexpr int LAYER_WORDS = (QKV + ATTENDED + HIDDEN + INNER + HIDDEN) / 2 + KV_HEADS * SPLITS * SHARE_WORDS;
+constexpr int MAIL_WORDS = LAYERS * LAYER_WORDS;
 
-// What the blocks tell each other in one layer.
+// What the blocks tell each other in one layer: vectors as pairs of halves. Each word is written once a launch, so that
+// none is overwritten before everybody has read it.
 struct LayerMail {
-    u64 *qkv, *shares, *attended, *middle, *inner, *hidden;  // middle, hidden: after attention, after the feed-forward
+    u32 *qkv, *shares, *attended, *middle, *inner, *hidden;  // middle, hidden: after attention, after the feed-forward
 
-    DEVICE LayerMail(const StepTable& step, int layer) {
-        qkv = step.packets + static_cast<u64>(layer) * LAYER_PACKETS;
+    DEVICE LayerMail(u32* mail, int layer) {
+        qkv = mail + static_cast<u64>(layer) * LAYER_WORDS;
         attended = qkv + QKV / 2;
         middle = attended + ATTENDED / 2;
         inner = middle + HIDDEN / 2;
         hidden = inner + INNER / 2;
         shares = hidden + HIDDEN / 2;
     }
-    DEVICE u64* share_of(int head, int split) const { return shares + (head * SPLITS + split) * SHARE_PACKETS; }
+    DEVICE u32* share_of(int head, int split) const { return shares + (head * SPLITS + split) * SHARE_WORDS; }
 };
+
+// Points of a layer that a traced build times, in the order of the step.
+enum Mark { HAS_INPUT, QKV_SENT, SHARE_SENT, HAS_ATTENDED, MIDDLE_SENT, HAS_MIDDLE, INNER_SENT, HAS_INNER, HIDDEN_SENT, RING_FULL, MARKS };
+
+DEVICE void mark(const StepTable& step, int layer, Mark point) {
+#if TRACED
+    if (thread_number() == 0) step.trace[(block_number() * LAYERS + layer) * MARKS + point] = cycles();
+#endif
+}
 
 // What attention keeps where a product keeps its inputs.
 struct AttentionScratch {

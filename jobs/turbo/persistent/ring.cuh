@@ -8,6 +8,7 @@ struct Ring {
     Shared* shared;
     int stage = 0;
     u32 phase = 0;
+    u64 full_cycles = 0;  // in which the one who asks had to wait, with TRACED
 
     DEVICE u8* data() { return shared->stage[stage]; }
     DEVICE Barrier* full() { return &shared->full[stage]; }
@@ -18,7 +19,15 @@ struct Ring {
             phase ^= 1;
         }
     }
-    DEVICE void wait_until_empty() { barrier_wait(&shared->empty[stage], phase ^ 1); }
+    DEVICE void wait_until_empty() {
+#if TRACED
+        full_cycles -= cycles();
+#endif
+        barrier_wait(&shared->empty[stage], phase ^ 1);
+#if TRACED
+        full_cycles += cycles();
+#endif
+    }
     DEVICE void wait_until_full() { barrier_wait(&shared->full[stage], phase); }
 
     // By a whole warp that has read what it needs of this stage.
@@ -120,6 +129,9 @@ DEVICE void ask_for_everything(const StepTable& step, Shared* shared, int positi
         ask_for_matrix<LAYER_BITS, HIDDEN, ATTENDED, false>(ring, turns, table.out);
         ask_for_matrix<LAYER_BITS, 2 * INNER, HIDDEN, true>(ring, turns, table.gate_up);
         ask_for_matrix<LAYER_BITS, HIDDEN, INNER, false>(ring, turns, table.down);
+#if TRACED
+        if (thread_number() % 32 == 0) step.trace[(block_number() * LAYERS + layer) * MARKS + RING_FULL] = ring.full_cycles;
+#endif
     }
     ask_for_matrix<HEAD_BITS, VOCAB, HIDDEN, false>(ring, turns, step.head);
 }

@@ -39,7 +39,7 @@ DEVICE void append(const StepTable& step, const Best& best, int position) {
     step.counters[0] = position + 1;
     step.counters[1] = position + 2;
     *step.finished = 0;
-    *step.stamp += 1;
+    *step.launches += 1;
 }
 
 DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int position) {
@@ -60,55 +60,58 @@ DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int p
     if (lane == 0) append(step, all, position);
 }
 
-// The vector that attention or the feed-forward is added to: halves in pairs, STRIDE words apart.
+// The vector that attention or the feed-forward is added to.
 struct Residual {
     const u32* pairs;
-    int stride;
 
     DEVICE u32 add(int row, const Two& sums) const {
-        const u32 pair = load_fresh(pairs + row / 2 * stride);
+        const u32 pair = load_fresh(pairs + row / 2);
         return pair_of(added(sums.first, static_cast<u16>(pair)), added(sums.second, static_cast<u16>(pair >> 16)));
     }
 };
-
-DEVICE Residual residual_of(const u64* packets) { return {reinterpret_cast<const u32*>(packets), 2}; }
 
 struct Step {
     Ring ring;
     Turns turns;
     const StepTable& table;
+    u32* mail;
     int position;
-    u32 stamp;
 };
 
 DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const Part<HIDDEN>& gains, const Residual& residual) {
-    const LayerMail mail(step.table, layer);
-    const u32 stamp = step.stamp;
+    const LayerMail mail(step.mail, layer);
     stage_normed<LAYER_BITS>(step.ring.shared, x, gains);
     multiply<LAYER_BITS, QKV, HIDDEN, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
-        send(mail.qkv + row / 2, pair_of(narrow(sums.first), narrow(sums.second)), stamp);
+        send(mail.qkv + row / 2, pair_of(narrow(sums.first), narrow(sums.second)));
     });
-    attend(step.ring, step.table, mail, layer, step.position, stamp);
-    stage_received<LAYER_BITS, ATTENDED>(step.ring.shared, mail.attended, stamp);
+    mark(step.table, layer, QKV_SENT);
+    attend(step.ring, step.table, mail, layer, step.position);
+    stage_received<LAYER_BITS, ATTENDED>(step.ring.shared, mail.attended);
+    mark(step.table, layer, HAS_ATTENDED);
     multiply<LAYER_BITS, HIDDEN, ATTENDED, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
-        send(mail.middle + row / 2, residual.add(row, sums), stamp);
+        send(mail.middle + row / 2, residual.add(row, sums));
     });
+    mark(step.table, layer, MIDDLE_SENT);
 }
 
 DEVICE void feed_forward_block(Step& step, int layer) {
-    const LayerMail mail(step.table, layer);
-    const u32 stamp = step.stamp;
+    const LayerMail mail(step.mail, layer);
+    const Residual residual{mail.middle};
     Part<HIDDEN> x, gains;
     gains.read(step.table.layer[layer].mlp_norm);
-    x.receive_from(mail.middle, stamp);
+    x.receive_from(mail.middle);
+    mark(step.table, layer, HAS_MIDDLE);
     stage_normed<LAYER_BITS>(step.ring.shared, x, gains);
     multiply<LAYER_BITS, 2 * INNER, HIDDEN, true>(step.ring, step.turns, [&](int row, const Two& gate, const Two& up) {
-        send(mail.inner + row / 2, pair_of(gated(gate.first, up.first), gated(gate.second, up.second)), stamp);
+        send(mail.inner + row / 2, pair_of(gated(gate.first, up.first), gated(gate.second, up.second)));
     });
-    stage_received<LAYER_BITS, INNER>(step.ring.shared, mail.inner, stamp);
+    mark(step.table, layer, INNER_SENT);
+    stage_received<LAYER_BITS, INNER>(step.ring.shared, mail.inner);
+    mark(step.table, layer, HAS_INNER);
     multiply<LAYER_BITS, HIDDEN, INNER, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
-        send(mail.hidden + row / 2, residual_of(mail.middle).add(row, sums), stamp);
+        send(mail.hidden + row / 2, residual.add(row, sums));
     });
+    mark(step.table, layer, HIDDEN_SENT);
 }
 
 DEVICE Best head_block(Step& step, const Part<HIDDEN>& x, const Part<HIDDEN>& gains) {
@@ -121,22 +124,28 @@ DEVICE Best head_block(Step& step, const Part<HIDDEN>& x, const Part<HIDDEN>& ga
     return best;
 }
 
-DEVICE void compute(const StepTable& table, Shared* shared, int position) {
-    Step step{{shared}, {}, table, position, *table.stamp + 1};
-    const u16* embedded = table.embedding + *table.token * HIDDEN;
-    Residual residual{reinterpret_cast<const u32*>(embedded), 1};
+DEVICE void compute(const StepTable& table, Shared* shared, u32* mail, int position) {
+    Step step{{shared}, {}, table, mail, position};
+    Residual residual{reinterpret_cast<const u32*>(table.embedding + *table.token * HIDDEN)};
     Part<HIDDEN> x, gains;
-    x.read(embedded);
+    x.read(residual.pairs);
     gains.read(table.layer[0].attention_norm);
     for (int layer = 0; layer < LAYERS; layer++) {
+        mark(table, layer, HAS_INPUT);
         attention_block(step, layer, x, gains, residual);
         feed_forward_block(step, layer);
-        const u64* hidden = LayerMail(table, layer).hidden;
+        residual = {LayerMail(mail, layer).hidden};
         gains.read(layer + 1 < LAYERS ? table.layer[layer + 1].attention_norm : table.norm);
-        x.receive_from(hidden, step.stamp);
-        residual = residual_of(hidden);
+        x.receive_from(residual.pairs);
     }
     choose_token(shared, table, head_block(step, x, gains), position);
+}
+
+// By the warp that has nothing more to ask for: the next launch's mail.
+DEVICE void empty(u32* mail) {
+    static_assert(MAIL_WORDS % 4 == 0, "words are emptied four at a time");
+    for (int i = block_number() * 32 + thread_number() % 32; i < MAIL_WORDS / 4; i += BLOCKS * 32)
+        store(reinterpret_cast<uint4*>(mail) + i, {EMPTY, EMPTY, EMPTY, EMPTY});
 }
 
 KERNEL decode_step(const StepTable* step) {
@@ -150,8 +159,11 @@ KERNEL decode_step(const StepTable* step) {
         barriers_are_made();
     }
     block_sync();
-    if (thread_number() < CONSUMERS)
-        compute(*step, shared, position);
-    else
+    const u32 half = *step->launches % 2;
+    if (thread_number() < CONSUMERS) {
+        compute(*step, shared, step->mail + half * MAIL_WORDS, position);
+    } else {
         ask_for_everything(*step, shared, position);
+        empty(step->mail + (1 - half) * MAIL_WORDS);
+    }
 }

@@ -19,23 +19,34 @@ from jobs.turbo.weights import Dense, Int8, Weight
 # Takes the address of the table (`StepTable` of layout.cuh) and enqueues one step.
 Kernel = Callable[[int], None]
 
+# What a traced build times in each layer, as in `Mark` of layout.cuh; the last are cycles with a full ring, in all.
+MARKS = (
+    "input", "qkv", "share", "attended", "middle sent", "middle", "inner sent", "inner", "hidden sent", "ring full",
+)  # fmt: skip
+_EMPTY = -1  # the bits of a word that has not been sent
+
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """What blocks send each other, and what is left for the next launch; in the order of `StepTable`."""
 
-    packets: Tensor
+    mail: Tensor
     best_logit: Tensor
     best_token: Tensor
-    stamp: Tensor
+    launches: Tensor
     finished: Tensor
+    trace: Tensor
 
     @classmethod
     def allocate(cls, build: Build, device: torch.device) -> "Scratch":
+        marks = (build.blocks, build.layers, len(MARKS)) if build.traced else (0,)
         return cls(
-            torch.zeros(build.packets, dtype=torch.long, device=device),
-            torch.zeros(build.blocks, dtype=torch.float32, device=device),
-            *(torch.zeros(size, dtype=torch.int32, device=device) for size in (build.blocks, 1, 1)),
+            mail=torch.full((2, build.mail_words), _EMPTY, dtype=torch.int32, device=device),
+            best_logit=torch.zeros(build.blocks, dtype=torch.float32, device=device),
+            best_token=torch.zeros(build.blocks, dtype=torch.int32, device=device),
+            launches=torch.zeros(1, dtype=torch.int32, device=device),
+            finished=torch.zeros(1, dtype=torch.int32, device=device),
+            trace=torch.zeros(marks, dtype=torch.long, device=device),
         )
 
     def addresses(self) -> list[int]:
@@ -55,9 +66,9 @@ class PersistentStep:
         kernel: Kernel,
     ) -> None:
         self._kernel = kernel
-        self._scratch = Scratch.allocate(build, weights.embedding.device)
+        self.scratch = Scratch.allocate(build, weights.embedding.device)
         self._held = (weights, rows, state, cache)
-        table = _table(weights, rows, state, cache, self._scratch)
+        table = _table(weights, rows, state, cache, self.scratch)
         self._table = torch.tensor(table, dtype=torch.long).to(weights.embedding.device)
 
     def run(self) -> None:

@@ -25,17 +25,10 @@ DEVICE void stage_eight(Shared* shared, int chunk, bool is_there, const u16 (&ha
     if (is_there && chunk % CHUNKS == 0) shared->corrections[chunk / CHUNKS] = correction;
 }
 
-// Eight halves of a vector that other blocks send.
+// Eight halves of a vector.
 struct Eight {
     u32 pairs[4];
 
-    DEVICE bool receive_from(const u64* packets, int chunk, u32 stamp) {
-        const bool first = receive(packets + 4 * chunk, stamp, pairs[0], pairs[1]);
-        return receive(packets + 4 * chunk + 2, stamp, pairs[2], pairs[3]) && first;
-    }
-    DEVICE void wait_for(const u64* packets, int chunk, u32 stamp) {
-        while (!receive_from(packets, chunk, stamp)) wait_a_little();
-    }
     DEVICE void unpack(u16 (&halves)[8]) const {
         for (int i = 0; i < 4; i++) {
             halves[2 * i] = static_cast<u16>(pairs[i]);
@@ -53,33 +46,34 @@ struct Part {
     DEVICE static int number(int i) { return i * CONSUMERS + thread_number(); }
     DEVICE static bool is_there(int i) { return number(i) < SIZE / 8; }
 
-    DEVICE void read(const u16* from) {
+    DEVICE void read(const void* from) {
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++) {
             if (!is_there(i)) continue;
-            const uint4 packed = reinterpret_cast<const uint4*>(from)[number(i)];
+            const uint4 packed = static_cast<const uint4*>(from)[number(i)];
             chunk[i] = {{packed.x, packed.y, packed.z, packed.w}};
         }
     }
     // From other blocks. One chunk is waited for before the others are asked for, all at once: the senders end together,
     // and asking in vain for everything would take the bandwidth that the weights need.
-    DEVICE void receive_from(const u64* packets, u32 stamp) {
-        if (is_there(0)) chunk[0].wait_for(packets, number(0), stamp);
+    DEVICE void receive_from(const u32* mail) {
+        if (is_there(0))
+            while (!receive(mail + 4 * number(0), chunk[0].pairs)) wait_a_little();
         bool all = false;
         while (!all) {
             all = true;
 #pragma unroll
             for (int i = 1; i < CHUNKS; i++)
-                if (is_there(i)) all = chunk[i].receive_from(packets, number(i), stamp) && all;
+                if (is_there(i)) all = receive(mail + 4 * number(i), chunk[i].pairs) && all;
             if (!all) wait_a_little();
         }
     }
 };
 
 template <int BITS, int SIZE>
-DEVICE void stage_received(Shared* shared, const u64* packets, u32 stamp) {
+DEVICE void stage_received(Shared* shared, const u32* mail) {
     Part<SIZE> received;
-    received.receive_from(packets, stamp);
+    received.receive_from(mail);
 #pragma unroll
     for (int i = 0; i < Part<SIZE>::CHUNKS; i++) {
         u16 halves[8] = {0, 0, 0, 0, 0, 0, 0, 0};
