@@ -1,9 +1,9 @@
 """Where the persistent step's time goes: `python -m tests.perf.turbo_trace --precision int4wo`.
 
-A traced build notes the clock of every multiprocessor at nine points of each layer. Printed is the mean time from point
-to point over all layers and blocks, with the slowest block beside it, and for how much of the step the ring was full:
-then nothing more could be asked for, and memory may have stood still. What a layer's bytes take at the copy bandwidth is
-the line to compare with.
+A traced build notes the clock of every multiprocessor at nine points of each layer. Printed is the mean time from
+point to point over all layers and blocks, with the slowest block beside it, and for how much of the step the ring was
+full: then nothing more could be asked for, and memory may have stood still. What a layer's bytes take at the copy
+bandwidth is the line to compare with.
 """
 
 import argparse
