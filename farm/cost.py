@@ -35,7 +35,7 @@ FAKE_S = 0.1
 WATCH_S = 4.5  # on a GPU: who else is there, power at rest, two windows of energy
 
 # How many times as long the host takes for a step when the layers are not plain ones.
-LAYER_FACTOR = {"bf16": 1.1, "int8": 3.0, "int8wo": 1.6, "int4wo": 1.6, "nf4": 1.4, "fp4": 1.4, "hqq": 3.0}
+LAYER_FACTOR = {"bf16": 1.1, "int8": 2.5, "int8wo": 1.1, "int4wo": 1.6, "nf4": 1.4, "fp4": 1.4, "hqq": 2.4}
 KERNEL_FACTOR = {"torch": 5.0}
 CHECKPOINT_FACTOR = 1.6  # gptq and awq
 

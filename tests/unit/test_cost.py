@@ -25,6 +25,9 @@ def one(device: str = "cuda", **axes: object) -> Cell:
         ({"engines": ["turbo"], "quantizations": ["int8wo"]}, 1 / 269),
         ({"engines": ["turbo"], "quantizations": ["int4wo"]}, 1 / 345),
         ({"quantizations": ["nf4"]}, 1 / 23.2),
+        ({"quantizations": ["int8"]}, 1 / 12.3),
+        ({"quantizations": ["int8wo"]}, 1 / 28.3),
+        ({"quantizations": ["hqq"]}, 1 / 13.1),
     ],
 )
 def test_a_step_is_near_what_an_h100_took(axes: dict[str, object], measured_s: float) -> None:
