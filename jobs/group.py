@@ -239,7 +239,8 @@ class _Turn:
 
     def running(self) -> Running:
         if self.run is None:
-            return Running(self.key, 0, 1)
+            task = self.cell.task
+            return Running(self.key, 0, task.warmups + task.runs if isinstance(task, SpeedTask) else 1)
         latest = self.run.trials[-1] if isinstance(self.run, SpeedRun) and self.run.trials else None
         return Running(self.key, self.run.done, self.run.total, latest)
 

@@ -27,7 +27,7 @@ from farm.present.dashboard.scenes import Scene
 from farm.present.dashboard.serving import open_server
 from farm.present.dashboard.settings import Settings
 
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 900
 READY_S = 60.0
 SAID_BY = 0.85  # of a scene: as in the page's script, its last sentence has begun by then
 LAST_FRAME_S = 1.0
