@@ -20,7 +20,7 @@ from farm.cells import Load
 from farm.errors import Unsupported
 from farm.quantization import Quantization
 from jobs.legacy.environments import why_not_in
-from jobs.models.random_codes import fill_codes
+from jobs.models.random_codes import MIDDLE, fill_codes
 from jobs.quantization.base import (
     Backend,
     backend_for,
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 
 class LegacyBackend(Backend):
-    """`package` is what its environment has and the farm's own has not."""
+    """`package` is what its environment has and the farm's own has not. `stored_zero`: how its format writes a zero point
+    of 8."""
+
+    stored_zero = MIDDLE
 
     package: str
 
@@ -58,7 +61,7 @@ class LegacyBackend(Backend):
             if located.random is not None:
                 model = load_random(located, dtype, load.device, seed)
                 model = replace_linears(model, lambda linear: self.empty_layer(linear, group_size))
-                return fill_with_random_codes(model, group_size, seed)
+                return fill_with_random_codes(model, group_size, seed, self.stored_zero)
             require_same(wanted, located, maker_of(wanted).name, BITS)
             folder = Path(located.name_or_path)
             return complete(self.from_checkpoint(folder, load, dtype), folder)
@@ -142,11 +145,11 @@ def quantized_layers(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if hasattr(module, "qweight")]
 
 
-def fill_with_random_codes(model: "PreTrainedModel", group_size: int, seed: int) -> "PreTrainedModel":
+def fill_with_random_codes(model: "PreTrainedModel", group_size: int, seed: int, stored_zero: int) -> "PreTrainedModel":
     """The speed and the memory of true weights."""
     generator = torch.Generator(device=model.device).manual_seed(seed)
     for layer in quantized_layers(model):
-        fill_codes(layer, group_size, generator)
+        fill_codes(layer, group_size, generator, stored_zero)
     return model.requires_grad_(False).eval()
 
 

@@ -6,6 +6,7 @@ it does for a checkpoint, and the codes are drawn where the checkpoint's would b
     model = packed(model, QuantizeConfig(bits=4, group_size=128), BACKEND.GPTQ_TRITON, "cuda", seed=0)
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHT_STD = 0.02  # of random weights, as in jobs.models.random_weights
-CODE_STD = 4.61  # of uniform codes 0 ... 15
-MIDDLE = -2004318072  # 0x88888888: eight zero points of 8
+CODE_STD = 4.32  # of uniform codes 1 ... 15
+MIDDLE = 8
+_BITS = 4
 
 
 def packed(model: "PreTrainedModel", config: Any, backend: Any, device: str, seed: int) -> "PreTrainedModel":
@@ -46,15 +48,33 @@ def blank(linear: nn.Linear) -> nn.Linear:
 
 
 @torch.no_grad()
-def fill_codes(layer: nn.Module, group_size: int, generator: torch.Generator) -> None:
-    """Codes uniform in 0 ... 15, zero points in the middle, scales that give the usual spread."""
+def fill_codes(layer: nn.Module, group_size: int, generator: torch.Generator, stored_zero: int = MIDDLE) -> None:
+    """Codes uniform in 1 ... 15 around a zero point of 8, scales that give the usual spread.
+
+    Not 0 ... 15: their mean of 7.5 gives every weight of the model the same small offset, which adds up over thousands of
+    inputs and, layer by layer, leaves float16. `stored_zero`: formats of old store a zero point less one.
+    """
     tensors = dict(layer.named_buffers()) | dict(layer.named_parameters())
     for name, tensor in tensors.items():
         if name == "qweight":
-            tensor.random_(-(2**31), 2**31 - 1, generator=generator)
+            _draw(tensor, generator)
         elif name == "qzeros":
-            tensor.fill_(MIDDLE)
+            _all_places(tensor, lambda: stored_zero)
         elif name == "scales":
             tensor.fill_(WEIGHT_STD / CODE_STD)
         elif name == "g_idx":
             tensor.copy_(torch.arange(tensor.numel(), device=tensor.device) // group_size)
+
+
+def _draw(words: torch.Tensor, generator: torch.Generator) -> None:
+    def codes() -> torch.Tensor:
+        return torch.empty_like(words).random_(1, 1 << _BITS, generator=generator)
+
+    _all_places(words, codes)
+
+
+def _all_places(words: torch.Tensor, codes: Callable[[], torch.Tensor | int]) -> None:
+    """Every 4-bit place of the packed integers; their order does not matter, as all are drawn alike."""
+    words.zero_()
+    for shift in range(0, 8 * words.element_size(), _BITS):
+        words |= torch.as_tensor(codes(), dtype=words.dtype, device=words.device) << shift

@@ -26,6 +26,7 @@ class AutoGptq(LegacyBackend):
 
     names: tuple[str, ...] = ("auto-gptq",)
     package = "auto_gptq"
+    stored_zero = 7  # one less than the true one
 
     def dtype(self, wanted: Quantization, device: str) -> torch.dtype:
         return torch.float16 if device == "cuda" else torch.float32

@@ -24,6 +24,7 @@ def test_a_model_is_packed_and_its_kernel_agrees_with_the_codes(name: str, kind:
     weights = gptq_awq.BACKEND.dequantized(layer)
     assert type(layer).__name__ == kind and type(model.lm_head) is nn.Linear
     assert weights is not None and float(weights.float().std()) == pytest.approx(WEIGHT_STD, rel=0.02)
+    assert abs(float(weights.float().mean())) < WEIGHT_STD / 50  # no offset that all weights share
     x = torch.randn(4, TINY.hidden, dtype=torch.bfloat16)
     with torch.inference_mode():
         found, expected = layer(x).float(), x.float() @ weights.float().T
