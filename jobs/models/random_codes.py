@@ -51,8 +51,8 @@ def blank(linear: nn.Linear) -> nn.Linear:
 def fill_codes(layer: nn.Module, group_size: int, generator: torch.Generator, stored_zero: int = MIDDLE) -> None:
     """Codes uniform in 1 ... 15 around a zero point of 8, scales that give the usual spread.
 
-    Not 0 ... 15: their mean of 7.5 gives every weight of the model the same small offset, which adds up over thousands of
-    inputs and, layer by layer, leaves float16. `stored_zero`: formats of old store a zero point less one.
+    Not 0 ... 15: their mean of 7.5 gives every weight of the model the same small offset, which adds up over thousands
+    of inputs and, layer by layer, leaves float16. `stored_zero`: formats of old store a zero point less one.
     """
     tensors = dict(layer.named_buffers()) | dict(layer.named_parameters())
     for name, tensor in tensors.items():
