@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 
 class LegacyBackend(Backend):
-    """`package` is what its environment has and the farm's own has not. `stored_zero`: how its format writes a zero point
-    of 8."""
+    """`package` is what its environment has and the farm's own has not. `stored_zero`: how its format writes a zero
+    point of 8."""
 
     stored_zero = MIDDLE
 
