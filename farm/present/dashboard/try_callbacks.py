@@ -61,7 +61,7 @@ def _buttons(app: Dash, settings: Settings) -> None:
             return no_update, _busy(view, busy.name)
         except FarmError as error:
             return no_update, str(error)
-        return view.link(run=name).partition("?")[1] + view.link(run=name).partition("?")[2], ""
+        return "?" + view.link(run=name).partition("?")[2], ""
 
 
 def _busy(view: View, name: str) -> Part:
