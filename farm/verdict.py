@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from farm.cells import SpeedTask
+from farm.device_facts import Telemetry
 from farm.formulas import tpot_s
 from farm.records import SpeedResult, Trial
 from farm.stats import MAD_TO_SIGMA, mad, median, percentile, summarize
@@ -28,6 +29,7 @@ OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
 HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
+CAPPED_CLOCK = 0.95  # of the highest clock: below it a power cap slows the work
 POWER_CAP = "sw_power_cap"
 
 
@@ -151,13 +153,21 @@ def _cold(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 
 def _throttled(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    reasons = speed.telemetry.slowdown_reasons if speed.telemetry else {}
+    telemetry = speed.telemetry
+    if telemetry is None:
+        return None
     bad = [
         f"{name} in {fraction:.0%} of samples"
-        for name, fraction in sorted(reasons.items())
-        if fraction > (POWER_CAP_FRACTION if name == POWER_CAP else SLOWDOWN_FRACTION)
+        for name, fraction in sorted(telemetry.slowdown_reasons.items())
+        if fraction > (_power_cap_bound(telemetry) if name == POWER_CAP else SLOWDOWN_FRACTION)
     ]
     return Finding(Reason.THROTTLED, "; ".join(bad)) if bad else None
+
+
+def _power_cap_bound(telemetry: Telemetry) -> float:
+    """A card at its power limit says so even where that costs it 1 or 2 % of its clock: then it is not slowed."""
+    clock, top = telemetry.sm_clock_median_hz, telemetry.sm_clock_top_hz
+    return 1.0 if clock and top and clock >= CAPPED_CLOCK * top else POWER_CAP_FRACTION
 
 
 def _contended(speed: SpeedResult, task: SpeedTask) -> Finding | None:

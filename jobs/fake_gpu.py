@@ -17,6 +17,7 @@ class FakeGpu:
 
     clock: Callable[[], float] = field(default=lambda: 0.0)
     sm_clock: float | None = 1.98e9
+    sm_clock_top: float | None = 1.98e9
     power: float | None = 100.0
     events: int | None = 0
     temperature: float | None = 40.0
@@ -33,6 +34,9 @@ class FakeGpu:
 
     def sm_clock_hz(self) -> float | None:
         return self.sm_clock
+
+    def sm_clock_top_hz(self) -> float | None:
+        return self.sm_clock_top
 
     def power_w(self) -> float | None:
         return self.power

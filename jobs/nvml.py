@@ -23,6 +23,7 @@ class Gpu(Protocol):
     """Readings of one GPU; each is None where it cannot be told."""
 
     def sm_clock_hz(self) -> float | None: ...
+    def sm_clock_top_hz(self) -> float | None: ...
     def power_w(self) -> float | None: ...
     def clock_events(self) -> int | None: ...
     def temperature_c(self) -> float | None: ...
@@ -53,6 +54,10 @@ class NvmlGpu:
 
     def sm_clock_hz(self) -> float | None:
         mhz = _told(lambda: pynvml.nvmlDeviceGetClockInfo(self._handle, pynvml.NVML_CLOCK_SM))
+        return None if mhz is None else mhz * 1e6
+
+    def sm_clock_top_hz(self) -> float | None:
+        mhz = _told(lambda: pynvml.nvmlDeviceGetMaxClockInfo(self._handle, pynvml.NVML_CLOCK_SM))
         return None if mhz is None else mhz * 1e6
 
     def power_w(self) -> float | None:

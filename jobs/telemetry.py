@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from farm.device_facts import Telemetry
@@ -79,7 +80,8 @@ class Sampler:
     def telemetry(self) -> Telemetry:
         if self._found.gpu is None:
             return Telemetry(samples=0, reasons={"telemetry": self._found.reason or "no GPU to ask"})
-        return telemetry_of(self._samples, self._edges, self._idle)
+        told = telemetry_of(self._samples, self._edges, self._idle)
+        return replace(told, sm_clock_top_hz=self._found.gpu.sm_clock_top_hz())
 
     def __enter__(self) -> "Sampler":
         self.start()

@@ -11,6 +11,7 @@ On the CPU there is nothing to capture: `run` calls the work itself.
 
 import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
@@ -32,7 +33,7 @@ class Replay:
 def _captured(work: Callable[[], None]) -> Callable[[], None]:
     """Warm-up and capture happen on a side stream, as capture demands; the last replay uploads the graph, or the first
     timed step would. Other threads may use CUDA meanwhile, hence the thread-local mode."""
-    side = torch.cuda.Stream()
+    side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARMUPS):
@@ -44,3 +45,9 @@ def _captured(work: Callable[[], None]) -> Callable[[], None]:
     graph.replay()
     torch.cuda.synchronize()
     return graph.replay
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """One for all warm-ups: the vendor's matrix library keeps a workspace for every stream that it has seen."""
+    return torch.cuda.Stream(device)

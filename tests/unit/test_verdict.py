@@ -71,6 +71,13 @@ def test_clock_events_throttle(seen: dict[str, float], throttled: bool) -> None:
     assert found == ([Reason.THROTTLED] if throttled else [])
 
 
+@pytest.mark.parametrize(("clock_hz", "throttled"), [(1.90e9, False), (1.80e9, True), (None, True)])
+def test_a_power_cap_throttles_when_it_costs_clock(clock_hz: float | None, throttled: bool) -> None:
+    seen = {"sw_power_cap": 1.0}
+    telemetry = Telemetry(9, sm_clock_median_hz=clock_hz, slowdown_reasons=seen, sm_clock_top_hz=1.98e9)
+    assert reasons(result(telemetry=telemetry)) == ([Reason.THROTTLED] if throttled else [])
+
+
 @pytest.mark.parametrize(
     ("telemetry", "contended"),
     [

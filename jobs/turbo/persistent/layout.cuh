@@ -9,7 +9,7 @@ constexpr int THREADS = CONSUMERS + 32;  // and one warp that asks for memory
 constexpr int GROUP = 128;               // inputs to a scale of 4-bit weights
 
 constexpr int TILE = 16;           // rows of a matrix that a block multiplies at once: the height of an mma
-constexpr int SLICE = 2048;        // bytes of each of them in one stage of the ring
+constexpr int SLICE = LAYER_BITS == 16 ? 1024 : 2048;  // bytes of each of them in one stage of the ring: as measured
 constexpr int PIECE = 64;          // bytes of each of them that a warp multiplies at once: four lanes of 16 bytes
 constexpr int PITCH = SLICE + 64;  // rows two apart then lie in other banks
 constexpr int SCALES_AT = TILE * PITCH;
