@@ -42,6 +42,7 @@ def _arguments() -> argparse.Namespace:
     ask.add_argument("--precision", default="int4wo", choices=["fp16", "int8wo", "int4wo"])
     ask.add_argument("--context", type=int, default=1920)
     ask.add_argument("--warps", type=int, default=8)
+    ask.add_argument("--hold-inputs", action="store_true", help="In registers over the tiles of a product.")
     ask.add_argument("--no-trace", action="store_true", help="Time the step alone.")
     return ask.parse_args()
 
@@ -52,7 +53,12 @@ def _traced_step(decoder: TurboDecoder, given: argparse.Namespace) -> Persistent
     state = DecodeState.allocate(1, longest, decoder.device)
     state.take_first(decoder.prefill(torch.randint(0, 1000, (1, given.context), device="cuda"), cache), given.context)
     blocks = torch.cuda.get_device_properties(0).multi_processor_count
-    build = replace(build_for(decoder.shape, decoder.weights, blocks), traced=not given.no_trace, warps=given.warps)
+    build = replace(
+        build_for(decoder.shape, decoder.weights, blocks),
+        traced=not given.no_trace,
+        warps=given.warps,
+        hold_inputs=given.hold_inputs,
+    )
     kernel = compiled_kernel(build, decoder.device)
     return PersistentStep(build, decoder.weights, decoder.table.rows(longest), state, cache, kernel)
 

@@ -44,6 +44,7 @@ class Build:
     blocks: int
     warps: int = 8
     shared_bytes: int = _SHARED_BYTES
+    hold_inputs: bool = False  # in registers over the tiles of a product; not measured on a GPU yet
     traced: bool = False
 
     @property
@@ -77,7 +78,7 @@ class Build:
             "EPS": f"{self.norm_eps!r}f", "SCALE": f"{self.scale!r}f", "HALF_IS_BF16": int(self.is_bf16),
             "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits,
             "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
-            "TRACED": int(self.traced),
+            "HOLD_INPUTS": int(self.hold_inputs), "TRACED": int(self.traced),
         }  # fmt: skip
         return tuple(f"-D{name}={value}" for name, value in numbers.items())
 

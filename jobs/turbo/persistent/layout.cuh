@@ -2,7 +2,7 @@
 //
 // Given by the compiler's command line: HALF_IS_BF16, LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCAB, EPS, SCALE,
 // LAYER_BITS and HEAD_BITS (16, 8, 4), WARPS (that multiply), BLOCKS (one a multiprocessor), SHARED_BYTES (of one),
-// TRACED (0 or 1).
+// HOLD_INPUTS and TRACED (0 or 1).
 
 constexpr int CONSUMERS = WARPS * 32;
 constexpr int THREADS = CONSUMERS + 32;  // and one warp that asks for memory
@@ -13,7 +13,7 @@ constexpr int SLICE = LAYER_BITS == 16 ? 1024 : 2048;  // bytes of each of them 
 constexpr int PIECE = 64;          // bytes of each of them that a warp multiplies at once: four lanes of 16 bytes
 constexpr int PITCH = SLICE + 64;  // rows two apart then lie in other banks
 constexpr int SCALES_AT = TILE * PITCH;
-constexpr int SCALES_PITCH = SLICE * 2 / GROUP * 2;  // bytes: a 16-bit scale for each group of a 4-bit slice
+constexpr int SCALES_PITCH = SLICE * 2 / GROUP * 2 + 16;  // bytes: a 16-bit scale a group of a 4-bit slice, banks apart
 constexpr int STAGE = SCALES_AT + TILE * SCALES_PITCH;
 
 constexpr int SHARERS = HEADS / KV_HEADS;    // query heads of a key/value head

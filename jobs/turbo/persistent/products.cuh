@@ -9,6 +9,29 @@
 
 DEVICE u32 pair_of_halves(u32 word, u32 mask) { return (word & mask) | 0x64006400u; }
 
+// A lane's inputs of a piece: with three others it has all that 64 bytes of each row are multiplied with.
+template <int BITS>
+struct Inputs {
+    uint4 part[16 / BITS];
+
+    DEVICE void load(const u16* inputs) {
+        const int t = thread_number() % 4;
+        for (int i = 0; i < 16 / BITS; i++)
+            part[i] = *reinterpret_cast<const uint4*>(inputs + (BITS == 4 ? 32 * i + 8 * t : 128 / BITS * t + 8 * i));
+    }
+};
+
+// A lane's 16 bytes of row g and of row g + 8 of a piece.
+struct Weights {
+    uint4 low, high;
+
+    DEVICE Weights(const u8* stage, int piece) {
+        const int g = thread_number() % 32 / 4, t = thread_number() % 4;
+        low = *reinterpret_cast<const uint4*>(stage + g * PITCH + piece * PIECE + 16 * t);
+        high = *reinterpret_cast<const uint4*>(stage + (g + 8) * PITCH + piece * PIECE + 16 * t);
+    }
+};
+
 // A warp's sums of a tile: lane 4 g + t holds those of row g and row g + 8, each of the four t the same.
 struct TileSums {
     float low = 0, high = 0;
@@ -21,13 +44,10 @@ template <>
 struct Pieces<16> {
     float sums[4] = {0, 0, 0, 0};
 
-    DEVICE void add(const u8* stage, int piece, const u16* inputs, const float*) {
-        const int g = thread_number() % 32 / 4, t = thread_number() % 4;
-        const uint4 low = *reinterpret_cast<const uint4*>(stage + g * PITCH + piece * PIECE + 16 * t);
-        const uint4 high = *reinterpret_cast<const uint4*>(stage + (g + 8) * PITCH + piece * PIECE + 16 * t);
-        const uint4 x = *reinterpret_cast<const uint4*>(inputs + 8 * t);
-        multiply_add(sums, low.x, high.x, low.y, high.y, x.x, x.y);
-        multiply_add(sums, low.z, high.z, low.w, high.w, x.z, x.w);
+    DEVICE void add(const u8* stage, int piece, const Inputs<16>& x, const float*) {
+        const Weights w(stage, piece);
+        multiply_add(sums, w.low.x, w.high.x, w.low.y, w.high.y, x.part[0].x, x.part[0].y);
+        multiply_add(sums, w.low.z, w.high.z, w.low.w, w.high.w, x.part[0].z, x.part[0].w);
     }
     DEVICE TileSums finish(const u8*) const { return {sums[0], sums[2]}; }
 };
@@ -41,17 +61,13 @@ struct Pieces<8> {
         multiply_add(sums, pick_bytes(a, 0x64646464u, 0x4140), pick_bytes(b, 0x64646464u, 0x4140),
                      pick_bytes(a, 0x64646464u, 0x4342), pick_bytes(b, 0x64646464u, 0x4342), x0, x1);
     }
-    DEVICE void add(const u8* stage, int piece, const u16* inputs, const float* correction) {
-        const int g = thread_number() % 32 / 4, t = thread_number() % 4;
-        const uint4 low = *reinterpret_cast<const uint4*>(stage + g * PITCH + piece * PIECE + 16 * t);
-        const uint4 high = *reinterpret_cast<const uint4*>(stage + (g + 8) * PITCH + piece * PIECE + 16 * t);
-        const uint4 x = *reinterpret_cast<const uint4*>(inputs + 16 * t);
-        const uint4 y = *reinterpret_cast<const uint4*>(inputs + 16 * t + 8);
+    DEVICE void add(const u8* stage, int piece, const Inputs<8>& x, const float* correction) {
+        const Weights w(stage, piece);
         float even[4] = {0, 0, 0, 0}, odd[4] = {0, 0, 0, 0};
-        word(even, low.x, high.x, x.x, x.y);
-        word(odd, low.y, high.y, x.z, x.w);
-        word(even, low.z, high.z, y.x, y.y);
-        word(odd, low.w, high.w, y.z, y.w);
+        word(even, w.low.x, w.high.x, x.part[0].x, x.part[0].y);
+        word(odd, w.low.y, w.high.y, x.part[0].z, x.part[0].w);
+        word(even, w.low.z, w.high.z, x.part[1].x, x.part[1].y);
+        word(odd, w.low.w, w.high.w, x.part[1].z, x.part[1].w);
         total.low += even[0] + odd[0] - *correction;
         total.high += even[2] + odd[2] - *correction;
     }
@@ -66,8 +82,7 @@ template <>
 struct Pieces<4> {
     TileSums total;
 
-    DEVICE static void quarter(float (&sums)[4], const uint4& low, const uint4& high, u32 mask, const u16* inputs) {
-        const uint4 x = *reinterpret_cast<const uint4*>(inputs);
+    DEVICE static void quarter(float (&sums)[4], const uint4& low, const uint4& high, u32 mask, const uint4& x) {
         multiply_add(sums, pair_of_halves(low.x, mask), pair_of_halves(high.x, mask), pair_of_halves(low.y, mask),
                      pair_of_halves(high.y, mask), x.x, x.y);
         multiply_add(sums, pair_of_halves(low.z, mask), pair_of_halves(high.z, mask), pair_of_halves(low.w, mask),
@@ -76,39 +91,84 @@ struct Pieces<4> {
     DEVICE static uint4 shifted(const uint4& words) {
         return {words.x >> 8, words.y >> 8, words.z >> 8, words.w >> 8};
     }
-    DEVICE void add(const u8* stage, int piece, const u16* inputs, const float* correction) {
-        const int g = thread_number() % 32 / 4, t = thread_number() % 4;
-        const uint4 low = *reinterpret_cast<const uint4*>(stage + g * PITCH + piece * PIECE + 16 * t);
-        const uint4 high = *reinterpret_cast<const uint4*>(stage + (g + 8) * PITCH + piece * PIECE + 16 * t);
-        const uint4 low_bytes = shifted(low), high_bytes = shifted(high);
-        const u16* x = inputs + 8 * t;
+    DEVICE void add(const u8* stage, int piece, const Inputs<4>& x, const float* correction) {
+        const Weights w(stage, piece);
+        const uint4 low_bytes = shifted(w.low), high_bytes = shifted(w.high);
         float units[4] = {0, 0, 0, 0}, sixteens[4] = {0, 0, 0, 0};
-        quarter(units, low, high, 0x000f000fu, x);
-        quarter(sixteens, low, high, 0x00f000f0u, x + 32);
-        quarter(units, low_bytes, high_bytes, 0x000f000fu, x + 64);
-        quarter(sixteens, low_bytes, high_bytes, 0x00f000f0u, x + 96);
+        quarter(units, w.low, w.high, 0x000f000fu, x.part[0]);
+        quarter(sixteens, w.low, w.high, 0x00f000f0u, x.part[1]);
+        quarter(units, low_bytes, high_bytes, 0x000f000fu, x.part[2]);
+        quarter(sixteens, low_bytes, high_bytes, 0x00f000f0u, x.part[3]);
         const u16* scales = reinterpret_cast<const u16*>(stage + SCALES_AT) + piece;
+        const int g = thread_number() % 32 / 4;
         total.low += wide(scales[g * (SCALES_PITCH / 2)]) * (units[0] + sixteens[0] * 0.0625f - *correction);
         total.high += wide(scales[(g + 8) * (SCALES_PITCH / 2)]) * (units[2] + sixteens[2] * 0.0625f - *correction);
     }
     DEVICE TileSums finish(const u8*) const { return total; }
 };
 
+// One warp's share of a product: every WARPS-th piece of each row. The inputs of these pieces are the same for every
+// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile.
 template <int BITS, int COLUMNS>
-DEVICE void multiply_tile(Ring& ring, float (*sums)[TILE]) {
-    constexpr int ROW = COLUMNS / 8 * BITS, INPUTS = PIECE * 8 / BITS;  // of a piece
-    const int warp = thread_number() / 32, lane = thread_number() % 32;
-    const u16* inputs = reinterpret_cast<const u16*>(ring.shared->inputs);
-    Pieces<BITS> pieces;
-    TileSums found;
-    for (int at = 0; at < ROW; at += SLICE) {
-        const int count = least(SLICE, ROW - at) / PIECE, before = at / PIECE;
-        ring.wait_until_full();
-        for (int piece = warp; piece < count; piece += WARPS)
-            pieces.add(ring.data(), piece, inputs + (before + piece) * INPUTS, ring.shared->corrections + before + piece);
-        if (at + SLICE >= ROW) found = pieces.finish(ring.data());
-        ring.release();
+struct WarpProduct {
+    static constexpr int ROW = COLUMNS / 8 * BITS, EACH = PIECE * 8 / BITS;  // inputs of a piece
+    static constexpr int COUNT = rounds(ROW / PIECE, WARPS);
+    static constexpr int SPAN = least(SLICE, ROW);  // of the row in a stage
+    static constexpr bool HOLDS = HOLD_INPUTS && ROW % SPAN == 0 && SPAN / PIECE % WARPS == 0 && COLUMNS <= 512 * WARPS;
+    Shared* shared;
+    Inputs<BITS> held[HOLDS ? COUNT : 1];
+
+    DEVICE static int warp() { return thread_number() / 32; }
+    DEVICE const u16* inputs_of(int piece) const { return reinterpret_cast<const u16*>(shared->inputs) + piece * EACH; }
+
+    DEVICE explicit WarpProduct(Shared* memory) : shared(memory) {
+        if (!HOLDS) return;
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) held[HOLDS ? i : 0].load(inputs_of(warp() + i * WARPS));
     }
+    // A stage's pieces, of which the first is piece `before` of the row.
+    DEVICE void add_slice(Pieces<BITS>& pieces, const u8* stage, int before, int count) const {
+        for (int piece = warp(); piece < count; piece += WARPS) {
+            Inputs<BITS> x;
+            x.load(inputs_of(before + piece));
+            pieces.add(stage, piece, x, shared->corrections + before + piece);
+        }
+    }
+    template <int BEFORE>
+    DEVICE void add_held_slice(Pieces<BITS>& pieces, const u8* stage) const {
+#pragma unroll
+        for (int i = 0; i < SPAN / PIECE / WARPS; i++) {
+            const int piece = warp() + i * WARPS;
+            pieces.add(stage, piece, held[HOLDS ? BEFORE / WARPS + i : 0], shared->corrections + BEFORE + piece);
+        }
+    }
+    template <int AT>
+    DEVICE TileSums add_held(Ring& ring, Pieces<BITS>& pieces) const {
+        ring.wait_until_full();
+        add_held_slice<AT / PIECE>(pieces, ring.data());
+        const TileSums found = pieces.finish(ring.data());
+        ring.release();
+        if constexpr (AT + SPAN < ROW) return add_held<AT + SPAN>(ring, pieces);
+        return found;
+    }
+    DEVICE TileSums add_tile(Ring& ring) const {
+        Pieces<BITS> pieces;
+        if constexpr (HOLDS) return add_held<0>(ring, pieces);
+        TileSums found;
+        for (int at = 0; at < ROW; at += SLICE) {
+            ring.wait_until_full();
+            add_slice(pieces, ring.data(), at / PIECE, least(SLICE, ROW - at) / PIECE);
+            found = pieces.finish(ring.data());  // of the last stage it counts
+            ring.release();
+        }
+        return found;
+    }
+};
+
+template <int BITS, int COLUMNS>
+DEVICE void multiply_tile(const WarpProduct<BITS, COLUMNS>& product, Ring& ring, float (*sums)[TILE]) {
+    const TileSums found = product.add_tile(ring);
+    const int warp = thread_number() / 32, lane = thread_number() % 32;
     if (lane % 4 == 0) {
         sums[warp][lane / 4] = found.low;
         sums[warp][lane / 4 + 8] = found.high;
@@ -133,11 +193,12 @@ template <int BITS, int ROWS, int COLUMNS, bool PAIRED, class Finish>
 DEVICE void multiply(Ring& ring, Turns& turns, Finish&& finish) {
     Shared* shared = ring.shared;
     constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2;
+    const WarpProduct<BITS, COLUMNS> product(shared);
     int tile = turns.first();
     while (tile < ROWS / TILE) {
         const int first = tile;
         int count = 0;
-        for (; tile < ROWS / TILE && count < SUM_TILES; tile += BLOCKS) multiply_tile<BITS, COLUMNS>(ring, shared->sums[count++]);
+        for (; tile < ROWS / TILE && count < SUM_TILES; tile += BLOCKS) multiply_tile(product, ring, shared->sums[count++]);
         consumers_sync();
         for (int i = thread_number(); i < count * TWOS; i += CONSUMERS) {
             const int at = i / TWOS, row = 2 * (i % TWOS);
