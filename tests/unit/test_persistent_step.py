@@ -91,13 +91,19 @@ RECIPES = {
 
 @NEEDS_COMPILER
 @pytest.mark.parametrize(
-    ("name", "length", "steps", "hold_inputs"),
-    [("fp16", 0, 2, False), ("fp16", 300, 1, True), ("bf16", 5, 1, False), ("int8", 17, 1, True), ("int4", 40, 1, True)],
+    ("name", "length", "steps", "hold"),
+    [
+        ("fp16", 0, 2, False),
+        ("fp16", 300, 1, True),
+        ("bf16", 5, 1, False),
+        ("int8", 17, 1, True),
+        ("int4", 40, 1, True),
+    ],
 )
-def test_the_source_run_on_fibers(name: str, length: int, steps: int, hold_inputs: bool, tmp_path: Path) -> None:
+def test_the_source_run_on_fibers(name: str, length: int, steps: int, hold: bool, tmp_path: Path) -> None:
     decoder = decoder_of(*RECIPES[name])
     build = replace(
-        build_for(decoder.shape, decoder.weights, blocks=5), warps=2, shared_bytes=200_000, hold_inputs=hold_inputs
+        build_for(decoder.shape, decoder.weights, blocks=5), warps=2, shared_bytes=200_000, hold_inputs=hold
     )
     check(decoder, generate(decoder, prompt_of(length), build, emulated_kernel(build, tmp_path), steps))
 
