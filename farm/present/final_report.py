@@ -35,10 +35,11 @@ def write_final_report(
     sweep: str | None = None,
     events: Sequence[LoggedEvent] = (),
     found: Interference | None = None,
+    asked: int | None = None,
 ) -> Path:
-    """Write atomically. `sweep` is the sweep's name, `events` its log, `found` what its canary says: records carry
-    none of them."""
-    return write_atomically(file, to_json(records, sweep, events, found))
+    """Write atomically. `sweep` is the sweep's name, `events` its log, `found` what its canary says, `asked` how many
+    cells it was to measure: records carry none of them."""
+    return write_atomically(file, to_json(records, sweep, events, found, asked))
 
 
 def to_json(
@@ -46,20 +47,21 @@ def to_json(
     sweep: str | None = None,
     events: Sequence[LoggedEvent] = (),
     found: Interference | None = None,
+    asked: int | None = None,
 ) -> bytes:
     """The file's bytes."""
-    report = _report(records, sweep) | _whole_run(records, events, found)
+    report = _report(records, sweep, asked) | _whole_run(records, events, found)
     return (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _report(records: Sequence[Record], sweep: str | None) -> Json:
+def _report(records: Sequence[Record], sweep: str | None, asked: int | None) -> Json:
     final = list(final_records(records).values())
     rows = cell_rows(final)
     subjects = list(dict.fromkeys(_subject(row) for row in rows))
     first = subjects[0] if subjects else ("", "", "")
     return {
         **_precisions(rows, first),
-        "run": _run(final, rows, first, sweep),
+        "run": {**_run(final, rows, first, sweep), "cells_asked": asked},
         "models": {", ".join(subject): _precisions(rows, subject) for subject in subjects[1:]},
         "answers": asdict(answers_of(rows)),
         "failures": _failures(final),

@@ -45,7 +45,7 @@ class Study:
         plotly.io.show(known[name].figure, renderer=renderer())
 
     def describe(self) -> None:
-        self._print(lead(self.subject.rows, self.language))
+        self._print(lead(self.subject.rows, self.language, self.subject.asked))
 
     def expected(self) -> None:
         """The mission's expectations beside what was measured."""

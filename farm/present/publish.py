@@ -8,14 +8,18 @@ publish(RunFolder("runs/published"), Path("."))
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import FarmError
+from farm.expand import expand
+from farm.keys import cell_key
 from farm.present.atomic import write_atomically
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import replace_block
 from farm.present.report import Outputs, write_outputs
 from farm.present.results_page import Subject, readme_block, results_page
+from farm.records import Record
 from farm.reduce import cell_rows, final_records
 from farm.storage.archive import pack
 from farm.store import RunFolder
@@ -31,7 +35,8 @@ def publish(run: RunFolder, root: Path, images: bool = True) -> Outputs:
     """Write everything below `root`. Raises FarmError for records of the fake engine and for a README without marks."""
     subject = subject_of(run)
     with tempfile.TemporaryDirectory() as scratch:
-        made = write_outputs(subject.records, Path(scratch), images, subject.sweep, subject.events, run.interference())
+        told = (images, subject.sweep, subject.events, run.interference(), subject.asked)
+        made = write_outputs(subject.records, Path(scratch), *told)
         files = [_moved(file, Path(scratch), root) for file in made.files]
     files.append(write_atomically(root / ARCHIVE, pack(run.storage)))
     files += [write_atomically(root / f, results_page(subject, lang).encode()) for f, lang in PAGES.items()]
@@ -45,8 +50,14 @@ def subject_of(run: RunFolder) -> Subject:
     if not records:
         raise FarmError(f"{run.name}: nothing is measured yet, so there is nothing to show; `farm resume` it first")
     final = tuple(final_records(records).values())
+    manifest = run.manifest()
+    missing = tuple(cell for cell in expand(manifest.sweep, manifest.device) if cell_key(cell) not in _keys(final))
     events = parse_events(run.storage.logged())
-    return Subject(tuple(cell_rows(records)), final, events, run.manifest().sweep.name)
+    return Subject(tuple(cell_rows(records)), final, events, manifest.sweep.name, len(manifest.keys), missing)
+
+
+def _keys(records: Sequence[Record]) -> frozenset[str]:
+    return frozenset(record.key for record in records)
 
 
 def _moved(file: Path, scratch: Path, root: Path) -> Path:

@@ -39,14 +39,16 @@ def write_outputs(
     sweep: str | None = None,
     events: Sequence[LoggedEvent] = (),
     found: Interference | None = None,
+    asked: int | None = None,
     allow_fake: bool = False,
     lang: str = DEFAULT,
 ) -> Outputs:
     """Write report.html, benchmarks, figures and metrics below `out`.
 
-    `sweep` is the sweep's name; `events` the run's log; `found` what its canary says; `images=False` skips
-    the PNGs; `lang` is that of figures and page, CSV and JSON have none. Raises FarmError for records of the fake
-    engine unless allowed, and for a language nobody wrote.
+    `sweep` is the sweep's name; `events` the run's log; `found` what its canary says; `asked` how many cells it was to
+    measure: with fewer rows, page and JSON say that they are of a part. `images=False` skips the PNGs; `lang` is that
+    of figures and page, CSV and JSON have none. Raises FarmError for records of the fake engine unless allowed, and for
+    a language nobody wrote.
     """
     check_language(lang)
     if not allow_fake:
@@ -54,10 +56,10 @@ def write_outputs(
     cells, final = cell_rows(records), list(final_records(records).values())
     results_csv = write_results_csv(out / "benchmarks" / "results.csv", trial_rows(records))
     cells_csv = write_cells_csv(out / "benchmarks" / "cells.csv", cells)
-    report = write_final_report(out / "metrics" / "final_report.json", records, sweep, events, found)
+    report = write_final_report(out / "metrics" / "final_report.json", records, sweep, events, found, asked)
     drawings = all_drawings(cells, final, events, lang)
     shown = drawings if shows_all_batches(cells) else all_drawings(report_rows(cells), final, events, lang)
     more = run_methods(found, schedule_of(chart_of(events, final)), lang)
-    page = write_report_html(out / "report.html", page_of(cells, final, shown, lang, sweep, more))
+    page = write_report_html(out / "report.html", page_of(cells, final, shown, lang, sweep, more, asked))
     drawn = write_drawings(drawings, out, images, lang)
     return Outputs((page, results_csv, cells_csv, report, *drawn.files), drawn.warnings)

@@ -88,9 +88,10 @@ def page_of(
     language: str,
     sweep: str | None,
     more_methods: Sequence[str] = (),
+    asked: int | None = None,
 ) -> Page:
     """`drawings` are those of `report_rows(rows)`, in the page's language; `records` the final one of each cell;
-    `more_methods` what the run as a whole tells.
+    `more_methods` what the run as a whole tells; `asked` how many cells it was to measure.
     """
     warned = caveats(rows, language)
     if not shows_all_batches(rows):
@@ -98,7 +99,7 @@ def page_of(
     return Page(
         language=language,
         sweep=sweep or "-",
-        lead=lead(rows, language),
+        lead=lead(rows, language, asked),
         answers=answer_questions(rows, language),
         caveats=warned,
         pictures={one.name: picture_of(one) for one in drawings if one.name != AS_HTML},

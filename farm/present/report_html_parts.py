@@ -53,11 +53,12 @@ def shows_all_batches(rows: Sequence[CellRow]) -> bool:
     return len(report_rows(rows)) == len(rows)
 
 
-def lead(rows: Sequence[CellRow], language: str) -> str:
-    """How many cells, of what, where."""
+def lead(rows: Sequence[CellRow], language: str, asked: int | None = None) -> str:
+    """How many cells, of what, where; of a run that has not come to all of the `asked` ones, that first."""
     models = ", ".join(dict.fromkeys(row.model for row in rows)) or "-"
     ok, cells = number(sum(row.is_ok for row in rows)), number(len(rows))
-    return say(language, "lead", ok=ok, cells=cells, devices=devices(rows), models=models)
+    part = say(language, "lead_part", cells=cells, asked=number(asked)) if asked and asked > len(rows) else ""
+    return part + say(language, "lead", ok=ok, cells=cells, devices=devices(rows), models=models)
 
 
 def failures(rows: Iterable[CellRow]) -> tuple[Failed, ...]:

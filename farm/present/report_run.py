@@ -18,13 +18,21 @@ from farm.store import RunFolder
 
 def report_run(folder: RunFolder, images: bool, lang: str = DEFAULT, into: Path | None = None) -> None:
     """Everything from the records; a run in an object store gets its files there, too."""
-    records, sweep = folder.results(), folder.manifest().sweep
+    records, manifest = folder.results(), folder.manifest()
     console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
     with nullcontext(into) if into else folder.publishing() as out:
         events = parse_events(folder.storage.logged())
         outputs = write_outputs(
-            records, out, images, sweep.name, events, folder.interference(), allow_fake=True, lang=lang
+            records,
+            out,
+            images,
+            manifest.sweep.name,
+            events,
+            folder.interference(),
+            asked=len(manifest.keys),
+            allow_fake=True,
+            lang=lang,
         )
         files = [file.relative_to(out) for file in outputs.files]
     for warning in outputs.warnings:

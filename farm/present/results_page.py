@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from farm.cells import Cell
 from farm.present.caveats import caveats
+from farm.present.coverage import coverage_of_cells, coverage_of_rows
 from farm.present.expected import Compared, compare, headline_rows, quality_rows, why
 from farm.present.figures.gantt_bars import LoggedEvent, chart_of
 from farm.present.figures.panels import devices
@@ -31,14 +33,14 @@ EMPTY = "–"
 HEADS = {
     "en": {
         "expected": ("expected", "configuration", "measured", "outcome", "what limits it"),
-        "speed": ("engine", "precision", "cache", "decode tok/s [95 %]", "TTFT ms", "peak GB", "verdict"),
+        "speed": ("engine", "precision", "cache", "context", "decode tok/s [95 %]", "TTFT ms", "peak GB", "verdict"),
         "quality": ("model", "engine", "precision", "PPL", "change", "KL (nats)", "same first choice"),
         "coverage": ("model", "engine", "cache", "batch", "contexts", "precisions"),
         "failures": ("cell", "status", "reason"),
     },
     "es": {
         "expected": ("se esperaba", "configuración", "medido", "resultado", "qué lo limita"),
-        "speed": ("motor", "precisión", "caché", "decode tok/s [95 %]", "TTFT ms", "pico GB", "veredicto"),
+        "speed": ("motor", "precisión", "caché", "contexto", "decode tok/s [95 %]", "TTFT ms", "pico GB", "veredicto"),
         "quality": ("modelo", "motor", "precisión", "PPL", "cambio", "KL (nats)", "misma primera opción"),
         "coverage": ("modelo", "motor", "caché", "lote", "contextos", "precisiones"),
         "failures": ("celda", "estado", "motivo"),
@@ -48,12 +50,17 @@ HEADS = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The run that a page is about: its rows, the records behind them, the log, and the sweep's name."""
+    """The run that a page is about: its rows, the records behind them, the log, and the sweep's name.
+
+    `asked`: how many cells the run was to measure; `missing`: those that it has not come to.
+    """
 
     rows: tuple[CellRow, ...]
     records: tuple[Record, ...]
     events: tuple[LoggedEvent, ...]
     sweep: str
+    asked: int = 0
+    missing: tuple[Cell, ...] = ()
 
 
 def results_page(subject: Subject, language: str) -> str:
@@ -72,7 +79,8 @@ def _filled(template: str, subject: Subject, language: str) -> str:
         "expected_table": expected_table(compare(rows), language),
         "speed_table": _table("speed", map(_speed_line, headline_rows(rows)), language),
         "quality_table": _table("quality", map(_quality_line, quality_rows(rows)), language),
-        "coverage_table": _table("coverage", coverage(rows), language),
+        "coverage_table": _table("coverage", coverage_of_rows(rows), language),
+        "missing_table": _table("coverage", coverage_of_cells(subject.missing), language),
         "failures_table": _table("failures", ((f.label, f.status, f.reason) for f in failures(rows)), language),
     }
     return (
@@ -101,7 +109,7 @@ def _facts(subject: Subject, language: str) -> dict[str, object]:
     facts = {
         "sweep": subject.sweep,
         "device": devices(rows),
-        "commit": next((r.environment.farm_commit or "" for r in subject.records if r.environment), "")[:7] or EMPTY,
+        "commit": _commits(subject.records),
         "day": max((record.ended_at for record in subject.records), default=EMPTY)[:10],
         "cells": number(len(rows)),
         "ok": number(sum(row.is_ok for row in rows)),
@@ -110,15 +118,28 @@ def _facts(subject: Subject, language: str) -> dict[str, object]:
         "valid_percent": number(round(100 * sum(map(is_trusted, speed)) / max(len(speed), 1))),
         "suspects": _suspects(speed),
         "model": shown.model,
-        "context": number(shown.context_tokens or 0),
         "batch": number(shown.batch_size or 0),
-        "runs": number(shown.decode_tok_s.n if shown.decode_tok_s else 0),
+        "asked": number(max(subject.asked, len(rows))),
+        "not_run": number(max(0, subject.asked - len(rows))) if subject.asked > len(rows) else "",
+        "runs": _runs(headline_rows(rows)),
         "wall_min": number(wall_s / 60),
         "device_min": number(device_s / 60),
         "text": next((_text(row) for row in quality_rows(rows) if row.is_ok), EMPTY),
         "true_models": ", ".join(dict.fromkeys(row.model for row in rows if row.has_true_weights)) or EMPTY,
     }
     return {name: numbers_in(language, value) for name, value in facts.items()}
+
+
+def _commits(records: Sequence[Record]) -> str:
+    """Each in short; one whose code was changed keeps its mark."""
+    found = dict.fromkeys(r.environment.farm_commit or EMPTY for r in records if r.environment)
+    return ", ".join(commit[:7] + commit[40:] for commit in found) or EMPTY
+
+
+def _runs(rows: Sequence[CellRow]) -> str:
+    """`10`, or `10–20` where some needed more to be sure."""
+    counts = sorted({row.decode_tok_s.n for row in rows if row.decode_tok_s}) or [0]
+    return "–".join(number(count) for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _text(row: CellRow) -> str:
@@ -152,21 +173,10 @@ def expected_table(found: Sequence[Compared], language: str) -> str:
     return _table("expected", lines, language)
 
 
-def coverage(rows: Sequence[CellRow]) -> list[Sequence[str]]:
-    """Which lengths were asked of what: precisions of the same lengths share a line."""
-    contexts: dict[tuple[str, ...], set[int]] = {}
-    for row in rows:
-        if row.kind == "speed":
-            key = (row.model, row.engine, row.cache_mode or EMPTY, str(row.batch_size), title_of(row.quantization))
-            contexts.setdefault(key, set()).add(row.context_tokens or 0)
-    lines: dict[tuple[str, ...], list[str]] = {}
-    for (*head, precision), found in contexts.items():
-        lines.setdefault((*head, ", ".join(map(number, sorted(found)))), []).append(precision)
-    return [(*head, ", ".join(precisions)) for head, precisions in lines.items()]
-
-
 def _configuration(row: CellRow) -> str:
-    return f"{row.engine}, {title_of(row.quantization)}"
+    """A perplexity is that of no single length."""
+    length = [f"{number(row.context_tokens)} tokens"] if row.context_tokens else []
+    return ", ".join([row.engine, title_of(row.quantization), *length])
 
 
 def _measured(one: Compared) -> str:
@@ -176,7 +186,7 @@ def _measured(one: Compared) -> str:
 
 
 def _speed_line(row: CellRow) -> Sequence[str]:
-    head = (row.engine, title_of(row.quantization), row.cache_mode or EMPTY)
+    head = (row.engine, title_of(row.quantization), row.cache_mode or EMPTY, number(row.context_tokens or 0))
     if not row.is_ok:
         return (*head, EMPTY, EMPTY, EMPTY, row.status.value)
     ttft, peak = scaled_median(row.ttft_s, 1000), row.memory.peak_allocated_bytes

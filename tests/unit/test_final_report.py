@@ -189,6 +189,11 @@ def test_the_bytes_do_not_depend_on_the_order_of_one_models_records(order: list[
 BYTES = to_json(RUN, "night")
 
 
+def test_a_part_of_a_run_says_how_many_cells_were_asked_for() -> None:
+    run = json.loads(to_json(RUN, asked=len(RUN) + 3))["run"]
+    assert run["cells_asked"] - run["cells"] == 3
+
+
 def test_the_file_has_sorted_keys_and_no_nan() -> None:
     text = BYTES.decode()
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"

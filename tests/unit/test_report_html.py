@@ -110,6 +110,13 @@ def test_what_a_record_says_cannot_break_out_of_the_page() -> None:
     assert "&lt;img src=x&gt;" in html_text
 
 
+@pytest.mark.parametrize(("language", "word"), [("en", "A part of the run"), ("es", "Una parte de la ejecución")])
+def test_a_part_of_a_run_says_so_first(language: str, word: str) -> None:
+    rows = cell_rows(RUN)
+    assert page_of(rows, RUN, (), language, "x", (), len(rows) + 1).lead.startswith(word)
+    assert word not in page_of(rows, RUN, (), language, "x", (), len(rows)).lead
+
+
 def test_many_batches_show_the_smallest_and_say_so() -> None:
     rows = cell_rows(rich.large_sweep(260))
     assert {row.batch_size for row in report_rows(rows) if row.kind == "speed"} == {1}

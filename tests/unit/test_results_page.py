@@ -1,17 +1,19 @@
 """docs/results.md and the README's block: every figure is a row's, both languages say the same, tables stay whole."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.errors import FarmError
 from farm.keys import cell_key
+from farm.present.coverage import coverage_of_rows
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import block_of, replace_block, table
 from farm.present.publish import ARCHIVE, MARK, PAGES, READMES, publish
-from farm.present.results_page import Subject, coverage, readme_block, results_page
-from farm.records import Status
+from farm.present.results_page import Subject, readme_block, results_page
+from farm.records import Record, Status
 from farm.reduce import cell_rows, final_records
 from farm.store import Manifest, RunFolder
 from tests.unit import record_builder as build
@@ -68,11 +70,38 @@ def test_a_run_without_quality_and_without_failures_says_so(language: str) -> No
 
 
 def test_what_was_measured_is_told_by_its_lengths() -> None:
-    lines = coverage(cell_rows(RICH))
+    lines = coverage_of_rows(cell_rows(RICH))
     assert lines[0] == ("Meta-Llama-3-8B-Instruct", "eager", "on", "1", "128, 256, 512, 1,024, 2,048", lines[0][-1])
     assert lines[0][-1].split(", ") == ["FP16", "BF16", "INT8 (bitsandbytes)", "NF4 (bitsandbytes)"]
     few = [row for row in cell_rows(RICH) if row.context_tokens == 128 or row.quantization == "fp16"]
-    assert {line[-2] for line in coverage(few)} == {"128", "128, 256, 512, 1,024, 2,048"}
+    assert {line[-2] for line in coverage_of_rows(few)} == {"128", "128, 256, 512, 1,024, 2,048"}
+
+
+@pytest.mark.parametrize(
+    ("language", "part"), [("en", "A part of the sweep: 61 of 64"), ("es", "Una parte del barrido: 61 de 64")]
+)
+def test_a_part_of_a_sweep_says_so_first_and_lists_what_is_missing(language: str, part: str) -> None:
+    kept = [item for item in RICH if item.status is Status.OK]
+    lost = tuple(item.cell for item in RICH if item.status is not Status.OK)
+    whole, made = subject(), subject(kept)
+    made = Subject(made.rows, made.records, made.events, made.sweep, len(RICH), lost)
+    assert part in readme_block(made, language).split("|")[0]
+    page = results_page(made, language)
+    assert "61 of 64" in page.split("##")[0] or "61 de 64" in page.split("##")[0]
+    assert "| Meta-Llama-3-8B-Instruct | eager | off | 1 |" in page
+    assert "INT8 (bitsandbytes) |" in page
+    for text in (readme_block(whole, language), results_page(whole, language)):
+        assert "part of the sweep" not in text and "parte del barrido" not in text
+
+
+def test_a_commit_of_changed_code_keeps_its_mark() -> None:
+    changed = [_of_commit(item, "0123456789" * 4 + "-dirty") for item in RICH]
+    assert "commit 0123456-dirty" in readme_block(subject(changed), "en")
+
+
+def _of_commit(item: Record, commit: str) -> Record:
+    assert item.environment is not None
+    return replace(item, environment=replace(item.environment, farm_commit=commit))
 
 
 def test_a_block_is_replaced_and_the_rest_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ TEXTS = {
     "skip": "Skip to the answers",
     "report_of": "Report of {sweep}",
     "lead": "{ok} of {cells} cells measured on {devices}; {models}.",
+    "lead_part": "A part of the run: {cells} of {asked} cells; the others have not been run yet. ",
     "lead_suspect": " Not valid by its own verdict ({reasons}): measure it again before you rely on it.",
     "nav_answers": "Answers",
     "nav_figures": "Figures",

@@ -5,6 +5,7 @@ TEXTS = {
     "skip": "Saltar a las respuestas",
     "report_of": "Informe de {sweep}",
     "lead": "{ok} de {cells} celdas medidas en {devices}; {models}.",
+    "lead_part": "Una parte de la ejecución: {cells} de {asked} celdas; las demás aún no se han ejecutado. ",
     "lead_suspect": " No es válida según su propio veredicto ({reasons}): mídala otra vez antes de confiar en ella.",
     "nav_answers": "Respuestas",
     "nav_figures": "Figuras",
