@@ -23,6 +23,7 @@ from farm.present.results_page import Subject, expected_table
 from farm.present.sentences import answer_questions
 from farm.store import RunFolder
 
+PNG_SCALE = 0.75  # as wide as a page of a code host; the files in figures/ are larger
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -72,4 +73,5 @@ class Study:
 def renderer() -> str:
     """Plotly's JSON for Jupyter, without its library; a PNG for readers that run no script, such as a code host."""
     has_browser = any(map(shutil.which, BROWSERS))
+    plotly.io.renderers["png"].scale = PNG_SCALE
     return "plotly_mimetype+png" if has_browser else "plotly_mimetype"
