@@ -8,7 +8,6 @@ publish(RunFolder("runs/published"), Path("."))
 """
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from farm.errors import FarmError
@@ -19,7 +18,6 @@ from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import replace_block
 from farm.present.report import Outputs, write_outputs
 from farm.present.results_page import Subject, readme_block, results_page
-from farm.records import Record
 from farm.reduce import cell_rows, final_records
 from farm.storage.archive import pack
 from farm.store import RunFolder
@@ -51,13 +49,17 @@ def subject_of(run: RunFolder) -> Subject:
         raise FarmError(f"{run.name}: nothing is measured yet, so there is nothing to show; `farm resume` it first")
     final = tuple(final_records(records).values())
     manifest = run.manifest()
-    missing = tuple(cell for cell in expand(manifest.sweep, manifest.device) if cell_key(cell) not in _keys(final))
-    events = parse_events(run.storage.logged())
-    return Subject(tuple(cell_rows(records)), final, events, manifest.sweep.name, len(manifest.keys), missing)
-
-
-def _keys(records: Sequence[Record]) -> frozenset[str]:
-    return frozenset(record.key for record in records)
+    cells = {cell_key(cell): cell for cell in expand(manifest.sweep, manifest.device)}
+    measured = {record.key for record in final}
+    return Subject(
+        rows=tuple(cell_rows(records)),
+        records=final,
+        events=parse_events(run.storage.logged()),
+        sweep=manifest.sweep.name,
+        asked=len(manifest.keys),
+        missing=tuple(cell for key, cell in cells.items() if key not in measured),
+        others=len(measured - cells.keys()),
+    )
 
 
 def _moved(file: Path, scratch: Path, root: Path) -> Path:

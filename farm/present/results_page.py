@@ -52,7 +52,8 @@ HEADS = {
 class Subject:
     """The run that a page is about: its rows, the records behind them, the log, and the sweep's name.
 
-    `asked`: how many cells the run was to measure; `missing`: those that it has not come to.
+    `asked`: how many cells the run was to measure; `missing`: those of its sweep that it has not come to; `others`: how
+    many of its rows are no cells of that sweep, but of another one measured into the same folder.
     """
 
     rows: tuple[CellRow, ...]
@@ -61,6 +62,7 @@ class Subject:
     sweep: str
     asked: int = 0
     missing: tuple[Cell, ...] = ()
+    others: int = 0
 
 
 def results_page(subject: Subject, language: str) -> str:
@@ -120,6 +122,7 @@ def _facts(subject: Subject, language: str) -> dict[str, object]:
         "model": shown.model,
         "batch": number(shown.batch_size or 0),
         "asked": number(max(subject.asked, len(rows))),
+        "others": number(subject.others) if subject.others else "",
         "not_run": number(max(0, subject.asked - len(rows))) if subject.asked > len(rows) else "",
         "runs": _runs(headline_rows(rows)),
         "wall_min": number(wall_s / 60),

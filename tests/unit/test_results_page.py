@@ -94,6 +94,13 @@ def test_a_part_of_a_sweep_says_so_first_and_lists_what_is_missing(language: str
         assert "part of the sweep" not in text and "parte del barrido" not in text
 
 
+def test_cells_of_another_sweep_are_told(root: Path) -> None:
+    publish(stored(root / "run", RICH), root, images=False)  # none of its cells is of the sweep in its manifest
+    text = (root / "README.md").read_text()
+    assert f"{len(RICH)} of the measured cells are of another sweep" in text
+    assert "another sweep" not in readme_block(subject(), "en")
+
+
 def test_a_commit_of_changed_code_keeps_its_mark() -> None:
     changed = [_of_commit(item, "0123456789" * 4 + "-dirty") for item in RICH]
     assert "commit 0123456-dirty" in readme_block(subject(changed), "en")
@@ -153,7 +160,7 @@ def test_publishing_twice_also_from_its_own_archive_gives_the_same_bytes(root: P
 
 def _without_log() -> Subject:
     made = subject()
-    return Subject(made.rows, made.records, (), made.sweep)
+    return Subject(made.rows, made.records, (), made.sweep, others=len(RICH))
 
 
 def test_invented_times_are_never_published(root: Path) -> None:
