@@ -111,5 +111,5 @@ def _state(snapshot: Snapshot, language: str) -> Part:
         return ""
     driver = snapshot.now.driver
     left = driver is not None and driver.ended_at is not None
-    words = say(language, "try_stopped") if left else last_words(snapshot.path)
-    return html.P(words, className="hint bad") if words else ""
+    words = None if left else last_words(snapshot.path)  # one that was stopped while it started has said nothing
+    return html.P(words or say(language, "try_stopped"), className="hint bad")
