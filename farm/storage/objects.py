@@ -1,7 +1,8 @@
 """A run in an object store (`s3://`, `gs://`, any fsspec URI): one PUT a record, whole or not at all.
 
 An object cannot be appended to, so the event log is `events/<session>-<batch>.jsonl`: one object for what came in
-within `FLUSH_S`. A driver killed by force loses at most the log lines of that time, and never a record.
+since the last, written with the next event after `FLUSH_S`. A driver killed by force loses the log lines that wait for
+that event, and never a record.
 
 What is promised about two drivers: `farm.storage.lease` keeps the second one out. Should both run all the same (a
 network cut longer than a lease), no record is ever written over: it is created only where none is.
