@@ -181,7 +181,7 @@ DEVICE float over_warps(const float (*sums)[TILE], int row) {
     return total;
 }
 
-// Two rows in order, so that they fill a packet.
+// Two rows in order, so that their halves fill a word of the mail.
 struct Two {
     float first, second;
 };
