@@ -21,7 +21,7 @@ from farm.stats import bootstrap_ratio_ci, median
 
 TOLERANCE = 0.05
 # Told apart from noise, which the interval already counts: under these a figure is of something else.
-_NOT_COMPARABLE = ("throttled", "contended", "short_output", "fallback_kernel", "cold")
+_NOT_COMPARABLE = ("throttled", "contended", "short_output", "fallback_kernel", "cold", "slow_host")
 
 
 @dataclass(frozen=True, slots=True)

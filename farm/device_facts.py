@@ -32,7 +32,7 @@ class Telemetry:
     `other_utilization` the busy fraction of the GPU at moments when this process gave it nothing to do;
     `other_memory_growth_bytes` how far the used memory that is not ours grew between the first trial and the last;
     `sm_clock_top_hz` the highest clock the device can run at;
-    `host_probe_s` how long a fixed piece of Python took beside each trial: what the host's own speed was.
+    `host_best_probe_s` the least time that fixed work took on the host (jobs.host), with nobody in the way.
     """
 
     samples: int
@@ -44,8 +44,8 @@ class Telemetry:
     other_processes: int | None = None
     other_utilization: float | None = None
     other_memory_growth_bytes: int | None = None
-    host_probe_s: tuple[float, ...] = ()
     sm_clock_top_hz: float | None = None
+    host_best_probe_s: float | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 

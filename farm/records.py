@@ -45,7 +45,8 @@ class Trial:
 
     `ttft_s`: host time from the start to the first token (forward and argmax, synchronized). `prefill_s`: the one
     forward over the prompt, by device events where there are any. `decode_s`: host time of all later tokens.
-    `decode_device_s`: the same by device events. `e2e_s`: host time of the whole.
+    `decode_device_s`: the same by device events. `e2e_s`: host time of the whole. `host_probe_s`: how long fixed work
+    took on the host just before or just after, whichever was slower (jobs.host).
     """
 
     index: int
@@ -56,6 +57,7 @@ class Trial:
     e2e_s: float
     output_tokens: int
     decode_device_s: float | None = None
+    host_probe_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,9 @@ class SpeedResult:
 
     `itl_s`: the gap before each later token, from passes of their own that wait after every token; `itl_enqueue_s`:
     how much of each gap the host took to hand out the work (near the whole gap: launch-bound). `generate_e2e_s`: the
-    library's own `generate()` end to end, a cross-check. `earlier_trials`: those of sets that were judged not valid
-    and measured again (`farm.verdict`), kept as evidence.
+    library's own `generate()` end to end, a cross-check. `set_aside`: trials of a slowed host, which do not count
+    (`farm.steady`). `earlier_trials`: those of sets that were judged not valid and measured again (`farm.verdict`).
+    Both are kept as evidence.
     """
 
     trials: tuple[Trial, ...]
@@ -119,6 +122,7 @@ class SpeedResult:
     output_sha256: str | None = None
     itl_enqueue_s: tuple[float, ...] = ()
     generate_e2e_s: tuple[float, ...] = ()
+    set_aside: tuple[Trial, ...] = ()
     earlier_trials: tuple[tuple[Trial, ...], ...] = ()
     telemetry: Telemetry | None = None
     energy: Energy | None = None

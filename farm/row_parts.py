@@ -182,6 +182,7 @@ def trust_figures(record: Record) -> TrustFigures:
         verdict=verdict.word,
         verdict_evidence=evidence or None,
         sets_measured_again=len(speed.earlier_trials),
+        trials_set_aside=len(speed.set_aside),
         launch_share=launch_share(speed),
         host_spread=host_spread(speed),
         generate_e2e_s=median(speed.generate_e2e_s) if speed.generate_e2e_s else None,

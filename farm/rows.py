@@ -154,6 +154,7 @@ class TrustFigures:
     verdict: str | None = None
     verdict_evidence: str | None = None
     sets_measured_again: int | None = None
+    trials_set_aside: int | None = None
     launch_share: float | None = None
     host_spread: float | None = None
     generate_e2e_s: float | None = None

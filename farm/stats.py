@@ -116,6 +116,13 @@ def bootstrap_median_ci(
     return _interval(tuple(samples), tail, resamples, seed)
 
 
+def ci_width(samples: Sequence[float]) -> float | None:
+    """Width of the 95 % interval of the median over the median; None below two samples."""
+    low, high = bootstrap_median_ci(samples)
+    middle = median(samples)
+    return None if low is None or high is None or not middle else (high - low) / middle
+
+
 def bootstrap_ratio_ci(
     over: Sequence[float], under: Sequence[float], confidence: float = 0.95, resamples: int = 2000, seed: int = 42
 ) -> tuple[float, float] | tuple[None, None]:

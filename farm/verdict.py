@@ -10,15 +10,15 @@ GPU truly takes that long, but it is the host's time and not the kernels'.
 The thresholds are here and nowhere else, so that published rows can be judged again when one of them is refined.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from farm.cells import SpeedTask
 from farm.device_facts import Telemetry
-from farm.formulas import tpot_s
-from farm.records import SpeedResult, Trial
-from farm.stats import MAD_TO_SIGMA, mad, median, percentile, summarize
+from farm.records import SpeedResult
+from farm.stats import MAD_TO_SIGMA, mad, median, percentile
+from farm.steady import is_slow, widest_ci
 
 CI_WIDTH_LIMIT = 0.10  # full width of the 95 % interval of the median, as a fraction of the median
 COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
@@ -43,11 +43,12 @@ class Reason(StrEnum):
     LAUNCH_BOUND = "launch_bound"
     FALLBACK_KERNEL = "fallback_kernel"
     COLD = "cold"
+    SLOW_HOST = "slow_host"
 
 
 DISTRUST = frozenset(Reason) - {Reason.LAUNCH_BOUND}
 # Measuring again can mend these; a fallback kernel or a short output would only come back.
-PASSING = frozenset({Reason.NOISY, Reason.THROTTLED, Reason.CONTENDED, Reason.COLD})
+PASSING = DISTRUST - {Reason.FALLBACK_KERNEL, Reason.SHORT_OUTPUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +91,6 @@ def judge(speed: SpeedResult, task: SpeedTask, disturbed: str | None = None) -> 
     return Verdict(tuple(findings))
 
 
-def ci_width(samples: Sequence[float]) -> float | None:
-    """Width of the 95 % interval of the median over the median; None below two samples."""
-    summary = summarize(samples)
-    if summary.ci_low is None or summary.ci_high is None or not summary.median:
-        return None
-    return (summary.ci_high - summary.ci_low) / summary.median
-
-
-def widest_ci(trials: Sequence[Trial]) -> float | None:
-    """The wider of the two intervals that matter: time to first token and time per output token."""
-    widths = [ci_width(samples) for samples in (_ttft(trials), _tpot(trials)) if len(samples) > 1]
-    return max((width for width in widths if width is not None), default=None)
-
-
-def _ttft(trials: Sequence[Trial]) -> list[float]:
-    return [trial.ttft_s for trial in trials]
-
-
-def _tpot(trials: Sequence[Trial]) -> list[float]:
-    return [gap for trial in trials if (gap := tpot_s(trial)) is not None]
-
-
 def launch_share(speed: SpeedResult) -> float | None:
     """How much of a token's time the host spends handing out its work; None where host and device are one."""
     if speed.device_clock != "cuda_event" or not speed.itl_enqueue_s or not speed.itl_s:
@@ -129,7 +108,7 @@ def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 def host_spread(speed: SpeedResult) -> float | None:
     """How much slower the host was at its slow trials (90th percentile) than at its fast ones (10th), on fixed work."""
-    probes = speed.telemetry.host_probe_s if speed.telemetry else ()
+    probes = [t.host_probe_s for t in (*speed.trials, *speed.set_aside) if t.host_probe_s is not None]
     return percentile(probes, 90) / percentile(probes, 10) if len(probes) > 1 else None
 
 
@@ -199,6 +178,18 @@ def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     return Finding(Reason.LAUNCH_BOUND, f"the host spends {share:.0%} of a token's time handing out its work")
 
 
+def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    """Where the host is the limit: was it slow at most of the trials? Then all of them agree on a neighbour's doing."""
+    share, best_s = launch_share(speed), speed.telemetry.host_best_probe_s if speed.telemetry else None
+    probes = [trial.host_probe_s for trial in speed.trials if trial.host_probe_s is not None]
+    if best_s is None or share is None or share <= LAUNCH_FRACTION or not probes:
+        return None
+    usual_s = median(probes)
+    if not is_slow(usual_s, best_s):
+        return None
+    return Finding(Reason.SLOW_HOST, f"fixed work beside the runs took {usual_s / best_s:.2f}x as long as at best")
+
+
 def _fallback_kernel(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     mismatches = speed.effective.mismatches
     return Finding(Reason.FALLBACK_KERNEL, "; ".join(mismatches)) if mismatches else None
@@ -210,6 +201,7 @@ _CHECKS: tuple[Callable[[SpeedResult, SpeedTask], Finding | None], ...] = (
     _contended,
     _short_output,
     _launch_bound,
+    _slow_host,
     _fallback_kernel,
     _cold,
 )

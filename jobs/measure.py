@@ -18,7 +18,8 @@ from functools import partial
 from farm.cells import SpeedTask
 from farm.errors import Unsupported
 from farm.records import Memory, SpeedResult, Trial
-from farm.verdict import judge, widest_ci
+from farm.steady import agree, sort_out
+from farm.verdict import judge
 from jobs.engines.base import Engine, Generation, TokenIds
 from jobs.memory_parts import by_part
 from jobs.prompts import Prompt, prompts_sha256
@@ -32,8 +33,8 @@ class SpeedRun:
     """The repetitions of one speed cell. Cells of a load group take turns, so each keeps its own state here.
 
     A state machine of one method: `repeat()` does the next thing owed: a discarded warm-up of the exact shape, a timed
-    trial, more trials while the interval is too wide, and the whole set again when it is judged suspect for a reason
-    that may pass. `is_complete` says when nothing is owed any more.
+    trial, more trials while the interval of those that count (farm.steady) is too wide, and the whole set again when it
+    is judged suspect for a reason that may pass. `is_complete` says when nothing is owed any more.
     """
 
     def __init__(self, engine: Engine, task: SpeedTask, prompts: Sequence[Prompt], watch: Watch | None = None) -> None:
@@ -73,8 +74,11 @@ class SpeedRun:
         count = len(self.trials)
         if count < self.task.runs or count >= self.task.max_runs:
             return count < self.task.runs
-        width = widest_ci(self.trials)
-        return width is not None and width > self.task.ci_target
+        counted, _ = self._sorted_out()
+        return not agree(counted, self.task)
+
+    def _sorted_out(self) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+        return sort_out(self.trials, self.task, self.watch.host_best_probe_s)
 
     def _finish_or_start_again(self) -> None:
         result = self._observe()
@@ -85,14 +89,16 @@ class SpeedRun:
             self.watch.start_again()
             return
         begin = partial(self._begin, self._prompt_indexes(0))
-        energy = self.watch.energy(self.engine, begin, self.task, self.trials)
+        energy = self.watch.energy(self.engine, begin, self.task, result.trials)
         self._finished, self.is_complete = replace(result, energy=energy), True
 
     def _observe(self) -> SpeedResult:
         """The trials, with the per-token gaps, the memory and the cross-check from more, untimed passes."""
         gaps, memory = self._observed_pass()
+        counted, set_aside = self._sorted_out()
         return SpeedResult(
-            trials=tuple(self.trials),
+            trials=counted,
+            set_aside=set_aside,
             itl_s=tuple(gap.whole_s for gap in gaps),
             itl_enqueue_s=tuple(gap.enqueue_s for gap in gaps),
             memory=memory,
@@ -108,13 +114,19 @@ class SpeedRun:
     def _timed(self, index: int, watch: Watch) -> Trial:
         indexes = self._prompt_indexes(index)
         generation = self._begin(indexes)
-        with _no_garbage_collection(), watch.of_trial():
+        with _no_garbage_collection(), watch.of_trial() as beside:
             trial = time_generation(self.engine, generation, self.task.new_tokens)
         output = generation.tokens()
         if index == 0:
             self._first_output = output
         shortest = min(len(row) for row in output)
-        return replace(trial, index=index, prompt_indexes=indexes, output_tokens=shortest)
+        return replace(
+            trial,
+            index=index,
+            prompt_indexes=indexes,
+            output_tokens=shortest,
+            host_probe_s=beside.probe_s,
+        )
 
     def _observed_pass(self) -> tuple[tuple[Gap, ...], Memory]:
         generation = self._begin(self._prompt_indexes(0))

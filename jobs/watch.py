@@ -17,20 +17,27 @@ from farm.records import Trial
 from jobs.energy import measure_energy
 from jobs.engines.base import Engine, Generation
 from jobs.failures import poisons
+from jobs.host import Beside, Host, this_host
 from jobs.nvml import Found, open_gpu
 from jobs.telemetry import Sampler
 
 LEAST_WATCHED_S = 0.5
-PROBE_ROUNDS = 20_000  # about 1 ms: long enough to tell a slow core, short beside the shortest trial
 
 
 class Watch:
     """Watches nothing: for the fake engine, and the base of those that do."""
 
+    host: Host | None = None
+
+    @property
+    def host_best_probe_s(self) -> float | None:
+        """The least time that fixed work took on this host; None where nobody looks."""
+        return self.host.best_s if self.host else None
+
     @contextmanager
-    def of_trial(self) -> Iterator[None]:
-        """Around one timed trial."""
-        yield
+    def of_trial(self) -> Iterator[Beside]:
+        """Around one timed trial; what was seen is there when it is over."""
+        yield Beside()
 
     def start_again(self) -> None:
         """Forget the trials seen: the set is measured once more."""
@@ -49,19 +56,20 @@ class Watch:
 class GpuWatch(Watch):
     """On a GPU: clocks, heat, power and slowdowns during the trials; who else is on it; energy afterwards."""
 
-    def __init__(self, found: Found) -> None:
-        self._found = found
+    host: Host
+
+    def __init__(self, found: Found, host: Host | None = None) -> None:
+        self._found, self.host = found, host or this_host()
         self.start_again()
 
     def start_again(self) -> None:
         self._sampler = Sampler(self._found)
-        self._probes: list[float] = []
 
     @contextmanager
-    def of_trial(self) -> Iterator[None]:
+    def of_trial(self) -> Iterator[Beside]:
         """No thread beside a timed trial: launch-bound work shares the interpreter with it. One reading at the end."""
-        with _probed(self._probes):
-            yield
+        with self.host.beside(on_a_quiet_core=True) as seen:
+            yield seen
         self._sampler.note()
 
     def telemetry(self, work_again: Callable[[], object]) -> Telemetry | None:
@@ -69,7 +77,7 @@ class GpuWatch(Watch):
         with self._sampler:
             work_again()
         self._sampler.watch_idle()
-        return replace(self._sampler.telemetry(), host_probe_s=tuple(self._probes))
+        return replace(self._sampler.telemetry(), host_best_probe_s=self.host_best_probe_s)
 
     def energy(
         self, engine: Engine, begin: Callable[[], Generation], task: SpeedTask, trials: Sequence[Trial]
@@ -85,19 +93,21 @@ class GpuWatch(Watch):
 class HostWatch(Watch):
     """On the CPU: the share of all cores that *others* used while the trials ran."""
 
-    def __init__(self) -> None:
-        self._process = psutil.Process()
+    host: Host
+
+    def __init__(self, host: Host | None = None) -> None:
+        self._process, self.host = psutil.Process(), host or this_host()
         self.start_again()
 
     def start_again(self) -> None:
         self._wall_s, self._all_busy_s, self._own_busy_s, self._trials = 0.0, 0.0, 0.0, 0
-        self._probes: list[float] = []
 
     @contextmanager
-    def of_trial(self) -> Iterator[None]:
+    def of_trial(self) -> Iterator[Beside]:
+        """On the cores where torch's threads are: the main thread is one of those that compute."""
         wall, busy, own = time.perf_counter(), _busy_s(), self._own_s()
-        with _probed(self._probes):
-            yield
+        with self.host.beside(on_a_quiet_core=False) as seen:
+            yield seen
         self._wall_s += time.perf_counter() - wall
         self._all_busy_s += _busy_s() - busy
         self._own_busy_s += self._own_s() - own
@@ -109,11 +119,14 @@ class HostWatch(Watch):
         reasons = {"telemetry": "clocks, temperature and power are read from NVIDIA devices only"}
         if self._wall_s < LEAST_WATCHED_S:
             reasons["other_utilization"] = f"trials of {self._wall_s:.2f} s in all: the kernel counts in 0.01 s"
-            return Telemetry(samples=self._trials, host_probe_s=tuple(self._probes), reasons=reasons)
+            return Telemetry(samples=self._trials, host_best_probe_s=self.host_best_probe_s, reasons=reasons)
         cores = os.cpu_count() or 1
         others = min(1.0, max(0.0, self._all_busy_s - self._own_busy_s) / (self._wall_s * cores))
         return Telemetry(
-            samples=self._trials, other_utilization=others, host_probe_s=tuple(self._probes), reasons=reasons
+            samples=self._trials,
+            other_utilization=others,
+            host_best_probe_s=self.host_best_probe_s,
+            reasons=reasons,
         )
 
     def _own_s(self) -> float:
@@ -126,25 +139,6 @@ def watch_for(load: Load) -> Watch:
     if load.engine == "fake":
         return Watch()
     return GpuWatch(open_gpu(load.device)) if load.device == "cuda" else HostWatch()
-
-
-@contextmanager
-def _probed(probes: list[float]) -> Iterator[None]:
-    """Append how long fixed work takes on this core, just before and just after: their mean, in seconds.
-
-    A virtual CPU may run at half its speed while a neighbour is busy on the same core, which no counter of ours shows:
-    on a shared GPU machine one process that never saw Ray decoded a token in 19 to 36 ms, in spells of a second.
-    """
-    before = _probe_s()
-    yield
-    probes.append((before + _probe_s()) / 2)
-
-
-def _probe_s() -> float:
-    start = time.perf_counter()
-    for _ in range(PROBE_ROUNDS):
-        pass
-    return time.perf_counter() - start
 
 
 def _busy_s() -> float:

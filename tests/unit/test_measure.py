@@ -1,5 +1,7 @@
 """Measuring with the fake engine and its clock: every figure is known exactly."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,9 +11,11 @@ from farm.errors import Unsupported
 from farm.formulas import decode_tok_s, tpot_s
 from farm.verdict import judge
 from jobs.engines.fake import DECODE_S, KV_BYTES_PER_TOKEN, PREFILL_S_PER_TOKEN, FakeEngine, FakeGeneration, Script
+from jobs.host import Beside, Host
 from jobs.measure import SpeedRun
 from jobs.prompts import ByteTokenizer, make_prompts
 from jobs.timing import time_each_token, time_generation
+from jobs.watch import Watch
 from tests.unit.sweeps import cells
 
 
@@ -20,12 +24,12 @@ def _task(cache_mode: str = "on", **changes: object) -> SpeedTask:
     return replace(found, **changes)
 
 
-def _run(task: SpeedTask, engine: FakeEngine | None = None) -> SpeedRun:
+def _run(task: SpeedTask, engine: FakeEngine | None = None, watch: Watch | None = None) -> SpeedRun:
     kinds, languages = task.prompts.kinds, task.prompts.languages
     prompts = make_prompts(
         ByteTokenizer(), tokens=task.context_tokens, count=4, kinds=kinds, languages=languages, seed=1
     )
-    run = SpeedRun(engine or FakeEngine(Script("steady")), task, prompts)
+    run = SpeedRun(engine or FakeEngine(Script("steady")), task, prompts, watch)
     while not run.is_complete:
         run.repeat()
     return run
@@ -168,6 +172,28 @@ def test_noise_that_passes_leaves_a_valid_row_and_its_history() -> None:
     assert len(result.earlier_trials) == 1
     assert judge(result, run.task).is_valid
     assert len({round(t.e2e_s, 9) for t in result.trials}) == 1
+
+
+class UnsteadyHost(Watch):
+    """The host is slow beside every other trial, those of `Jittery` that take longer."""
+
+    def __init__(self) -> None:
+        self.count, self.host = 0, Host(lambda: 1e-3)
+
+    @contextmanager
+    def of_trial(self) -> Iterator[Beside]:
+        self.count += 1
+        yield Beside(1.9e-3 if self.count % 2 else 1e-3)
+
+
+def test_trials_of_a_slowed_host_are_set_aside_and_as_many_others_follow() -> None:
+    task = _task(warmups=0, runs=10, max_runs=60, max_reruns=0)
+    run = _run(task, Jittery(0.5), UnsteadyHost())
+    result = run.result()
+    assert [t.index for t in result.trials] == list(range(1, 20, 2))
+    assert [t.index for t in result.set_aside] == list(range(0, 20, 2))
+    assert {round(tpot_s(t), 9) for t in result.trials} == {DECODE_S}
+    assert judge(result, task).is_valid
 
 
 def test_more_positions_than_the_model_has_are_a_finding() -> None:

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from farm.records import Effective, Memory, SpeedResult, Telemetry, Trial
-from farm.verdict import Reason, ci_width, judge, widest_ci
+from farm.stats import ci_width
+from farm.steady import widest_ci
+from farm.verdict import Reason, judge
 from tests.unit.sweeps import cells
 
 TASK = replace(cells()[0].task, new_tokens=5)
@@ -39,13 +41,26 @@ def test_a_wide_interval_is_noise() -> None:
 
 def test_noise_tells_when_the_host_itself_was_unsteady() -> None:
     times = [1.0, 2.0] * 5
-    steady, unsteady = (Telemetry(10, host_probe_s=probes) for probes in ((1e-3,) * 10, (1e-3, 1.8e-3) * 5))
-    told = [
-        judge(replace(result(times), telemetry=telemetry), TASK).findings[0].evidence
-        for telemetry in (steady, unsteady)
-    ]
+    steady, unsteady = ([1e-3] * 10, [1e-3, 1.8e-3] * 5)
+    told = [judge(probed(times, probes), TASK).findings[0].evidence for probes in (steady, unsteady)]
     assert "host itself" not in told[0]
     assert told[1].endswith("; the host itself varied: the same Python work took up to 1.80x as long")
+
+
+def probed(times: list[float], probes: list[float], **changes: object) -> SpeedResult:
+    beside = zip(trials(times), probes, strict=True)
+    return result(trials=tuple(replace(trial, host_probe_s=probe) for trial, probe in beside), **changes)
+
+
+def test_a_host_that_is_slow_all_along_is_told_where_the_host_is_the_limit() -> None:
+    """All trials agree, and on the wrong figure: a neighbour's."""
+    bound = {"itl_enqueue_s": (0.099,) * 4, "telemetry": Telemetry(9, host_best_probe_s=1e-3)}
+    slow = judge(probed([1.0] * 10, [1.9e-3] * 9 + [1e-3], **bound), TASK)
+    assert slow.word == "slow_host (launch_bound)"
+    assert slow.worth_another_try
+    assert slow.findings[1].evidence == "fixed work beside the runs took 1.90x as long as at best"
+    assert judge(probed([1.0] * 10, [1e-3] * 9 + [1.9e-3], **bound), TASK).word == "valid (launch_bound)"
+    assert judge(probed([1.0] * 10, [1.9e-3] * 10, **bound | {"itl_enqueue_s": (0.01,) * 4}), TASK).word == "valid"
 
 
 def test_one_outlier_of_ten_is_no_noise() -> None:

@@ -1,0 +1,49 @@
+"""Which trials count when the host itself was unsteady.
+
+Why: launch-bound work takes as long as the host needs to hand it out, and a shared host changes its speed from second
+to second (jobs.host). Trials of a slowed host tell about the neighbour and not about the configuration.
+
+The rule never looks at a trial's own time, only at fixed work that was timed beside it, so it cannot prefer fast
+trials: `is_slow`. And it is applied only where it is needed: trials that agree within the cell's `ci_target` count all.
+What does not count is set aside, not dropped: it stays in the record, and the row says how many there were.
+
+    counted, set_aside = sort_out(trials, task, host_best_s)
+"""
+
+from collections.abc import Sequence
+
+from farm.cells import SpeedTask
+from farm.formulas import tpot_s
+from farm.records import Trial
+from farm.stats import ci_width
+
+SLOW_HOST = 1.15  # times the fastest probe that this process saw
+
+
+def is_slow(probe_s: float | None, best_s: float | None) -> bool:
+    """False where nothing was probed."""
+    return probe_s is not None and best_s is not None and probe_s > SLOW_HOST * best_s
+
+
+def sort_out(
+    trials: Sequence[Trial], task: SpeedTask, best_s: float | None
+) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """Those that count, and those set aside. All count when they agree, and when too few would be left."""
+    everything = tuple(trials)
+    steady = tuple(trial for trial in trials if not is_slow(trial.host_probe_s, best_s))
+    if agree(everything, task) or len(steady) < task.runs:
+        return everything, ()
+    return steady, tuple(trial for trial in trials if is_slow(trial.host_probe_s, best_s))
+
+
+def agree(trials: Sequence[Trial], task: SpeedTask) -> bool:
+    """Is the wider interval as narrow as the cell asks for? True for one trial, which has none."""
+    width = widest_ci(trials)
+    return width is None or width <= task.ci_target
+
+
+def widest_ci(trials: Sequence[Trial]) -> float | None:
+    """The wider of the two intervals that matter: time to first token and time per output token."""
+    samples = [trial.ttft_s for trial in trials], [gap for trial in trials if (gap := tpot_s(trial)) is not None]
+    widths = [ci_width(each) for each in samples if len(each) > 1]
+    return max((width for width in widths if width is not None), default=None)
