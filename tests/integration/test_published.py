@@ -19,10 +19,8 @@ from farm.present.markdown import block_of
 from farm.present.publish import ARCHIVE, MARK, PAGES, READMES, publish, subject_of
 from farm.storage.archive import pack
 from farm.store import RunFolder
-from farm.sweep import load_sweep
 
 RUN = RunFolder(ARCHIVE)
-SWEEP = load_sweep(Path("jobs/sweeps/published-h100.yaml"))
 AGAIN = "run `farm publish benchmarks/records.tar.gz` and commit what it wrote"
 
 
@@ -76,8 +74,8 @@ def test_a_part_says_that_it_is_one_wherever_it_is_shown() -> None:
 
 
 def test_the_run_goes_on_where_the_archive_ends() -> None:
-    """What is measured is kept and nothing else is left out: unpacking it and running the sweep completes it."""
-    cells = expand(SWEEP, "cuda")
+    """What is measured is kept and nothing else is left out: unpacking it and running its sweep completes it."""
+    cells = expand(RUN.manifest().sweep, "cuda")
     asked, have = {cell_key(cell) for cell in cells}, {record.key for record in RUN.read()}
     plan = make_plan(cells, RUN.read())
     assert asked <= set(RUN.manifest().keys)

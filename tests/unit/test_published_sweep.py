@@ -5,6 +5,7 @@ from pathlib import Path
 from farm.cells import Cell, QualityTask
 from farm.cost import wall_seconds
 from farm.expand import expand
+from farm.keys import cell_key
 from farm.plan import make_plan
 from farm.sweep import load_sweep
 
@@ -29,6 +30,8 @@ def test_the_missions_precisions_and_lengths_are_all_there() -> None:
         assert lengths("turbo", quantization) == LENGTHS
     for quantization in ("fp16", "nf4"):
         assert lengths("eager", quantization, "off") == LENGTHS
+    for quantization in ("fp16", "int8", "int8wo", "nf4", "gptq?kernel=triton"):
+        assert 1024 in lengths("eager", quantization, batch_size=16)
     for quantization in ("int8wo", "int4wo", "gptq?kernel=triton", "awq?kernel=triton"):
         assert lengths("eager", quantization) == {128, 2048}
 
@@ -54,6 +57,12 @@ def test_true_weights_are_judged_in_every_kind_of_precision() -> None:
     assert all(cell.load.model.has_true_weights for cell in judged)
 
 
-def test_two_gpus_need_about_a_quarter_of_an_hour() -> None:
+def test_the_turbo_sweep_is_a_part_so_a_record_of_one_is_a_record_of_the_other() -> None:
+    turbo = expand(load_sweep(Path("jobs/sweeps/turbo-h100.yaml")), "cuda")
+    assert len(turbo) == 30
+    assert {cell_key(cell) for cell in turbo} < {cell_key(cell) for cell in CELLS}
+
+
+def test_two_gpus_need_about_eighteen_minutes() -> None:
     seconds = [group.seconds for group in make_plan(CELLS, []).todo]
-    assert 600 < wall_seconds(seconds, 2) < 900
+    assert 900 < wall_seconds(seconds, 2) < 1200
