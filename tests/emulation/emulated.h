@@ -64,6 +64,7 @@ static std::vector<Copy> copies;
 static Thread* current;
 static ucontext_t scheduler;
 static jmp_buf scheduler_place;
+static u64 fetched;  // so that what nobody owns is found by touching it
 static u64 dice = 88172645463325252ull;
 static std::function<void()> kernel;
 
@@ -148,7 +149,7 @@ DEVICE u8* shared_memory() {
     return start + (128 - reinterpret_cast<uintptr_t>(start) % 128) % 128;
 }
 
-DEVICE void block_sync() { emulation::meet(emulation::block().everyone, WARPS * 32 + 32); }
+DEVICE void block_sync() { emulation::meet(emulation::block().everyone, WARPS * 32 + (AHEAD_KIB > 0 ? 64 : 32)); }
 DEVICE void consumers_sync() { emulation::meet(emulation::block().consumers, WARPS * 32); }
 DEVICE void warp_sync() { emulation::meet(emulation::warp().meeting, 32); }
 
@@ -183,6 +184,11 @@ DEVICE void copy_bulk(void* shared, const void* global, u32 bytes, Barrier* barr
     if (reinterpret_cast<uintptr_t>(shared) % 16 || reinterpret_cast<uintptr_t>(global) % 16 || bytes % 16) std::abort();
     emulation::copies.push_back({shared, global, bytes, barrier});
 }
+DEVICE void fetch_ahead(const void* global, u32 bytes) {
+    if (reinterpret_cast<uintptr_t>(global) % 16 || bytes % 16) std::abort();
+    emulation::fetched += *static_cast<const volatile u8*>(global) + static_cast<const volatile u8*>(global)[bytes - 1];
+}
+DEVICE void rest() { emulation::pause(); }
 
 template <class T>
 DEVICE T load_fresh(const T* from) {

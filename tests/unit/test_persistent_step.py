@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,9 @@ from jobs.turbo.recipe import Recipe
 from jobs.turbo.step import DecodeState
 from tests.emulation import emulated_kernel
 
-# Two layers; 6 tiles of heads and uneven ones of the rest over 5 blocks, so that blocks get different shares.
-TINY = Architecture(2, 1024, 1024, 16, 4, 64, 272, 512, False, 10000.0, 1e-5)
+# Two layers; 6 tiles of heads and uneven ones of the rest over 5 blocks, so that blocks get different shares. With stages
+# of 512 bytes a row, the inputs of the last product of a layer come in several of them.
+TINY = Architecture(2, 1024, 2048, 16, 4, 64, 272, 512, False, 10000.0, 1e-5)
 LONGEST = 512
 
 
@@ -91,20 +93,21 @@ RECIPES = {
 
 @NEEDS_COMPILER
 @pytest.mark.parametrize(
-    ("name", "length", "steps", "hold"),
+    ("name", "length", "steps", "options"),
     [
-        ("fp16", 0, 2, False),
-        ("fp16", 300, 1, True),
-        ("bf16", 5, 1, False),
-        ("int8", 17, 1, True),
-        ("int4", 40, 1, True),
+        ("fp16", 0, 2, {}),
+        ("fp16", 300, 1, {"hold_inputs": True, "early": True}),
+        ("bf16", 5, 1, {"ahead_kib": 16}),
+        ("int8", 17, 1, {"early": True, "ahead_kib": 32}),
+        ("int4", 40, 1, {"hold_inputs": True, "early": True, "ahead_kib": 32}),
     ],
 )
-def test_the_source_run_on_fibers(name: str, length: int, steps: int, hold: bool, tmp_path: Path) -> None:
+def test_the_source_run_on_fibers(
+    name: str, length: int, steps: int, options: dict[str, Any], tmp_path: Path
+) -> None:
     decoder = decoder_of(*RECIPES[name])
-    build = replace(
-        build_for(decoder.shape, decoder.weights, blocks=5), warps=2, shared_bytes=200_000, hold_inputs=hold
-    )
+    build = build_for(decoder.shape, decoder.weights, blocks=5)
+    build = replace(build, slice_bytes=512, warps=2, shared_bytes=200_000, **options)
     check(decoder, generate(decoder, prompt_of(length), build, emulated_kernel(build, tmp_path), steps))
 
 

@@ -41,10 +41,14 @@ class Build:
     is_bf16: bool
     layer_bits: int
     head_bits: int
+    slice_bytes: int  # of each row of a tile in one stage of the ring
     blocks: int
     warps: int = 8
     shared_bytes: int = _SHARED_BYTES
-    hold_inputs: bool = False  # in registers over the tiles of a product; not measured on a GPU yet
+    # None of these has been measured on a GPU yet: `tests.perf.turbo_variants` compares them.
+    hold_inputs: bool = False  # in registers over the tiles of a product
+    early: bool = False  # the product after the gate begins before its last inputs are there
+    ahead_kib: int = 0  # a multiprocessor: how far the second-level cache is fetched into before the ring has room
     traced: bool = False
 
     @property
@@ -66,8 +70,8 @@ class Build:
 
     @property
     def threads(self) -> int:
-        """Those that multiply, and one warp that asks for memory."""
-        return 32 * (self.warps + 1)
+        """Those that multiply, one warp that asks for memory, and its scout."""
+        return 32 * (self.warps + (2 if self.ahead_kib else 1))
 
     @property
     def defines(self) -> tuple[str, ...]:
@@ -77,8 +81,9 @@ class Build:
             "KV_HEADS": self.kv_heads, "HEAD_DIM": self.head_dim, "VOCAB": self.vocab,
             "EPS": f"{self.norm_eps!r}f", "SCALE": f"{self.scale!r}f", "HALF_IS_BF16": int(self.is_bf16),
             "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits,
-            "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
-            "HOLD_INPUTS": int(self.hold_inputs), "TRACED": int(self.traced),
+            "SLICE_BYTES": self.slice_bytes, "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
+            "HOLD_INPUTS": int(self.hold_inputs), "EARLY": int(self.early), "AHEAD_KIB": self.ahead_kib,
+            "TRACED": int(self.traced),
         }  # fmt: skip
         return tuple(f"-D{name}={value}" for name, value in numbers.items())
 
@@ -98,6 +103,7 @@ def build_for(shape: Shape, weights: Taken, blocks: int) -> Build:
         is_bf16=weights.embedding.dtype == torch.bfloat16,
         layer_bits=_bits(weights.layers[0].qkv),
         head_bits=_bits(weights.head),
+        slice_bytes=1024 if isinstance(weights.layers[0].qkv, Dense) else 2048,  # as measured
         blocks=blocks,
     )
 

@@ -70,6 +70,12 @@ DEVICE void copy_bulk(void* shared, const void* global, u32 bytes, Barrier* barr
         : "memory");
 }
 
+// Into the second-level cache alone. A hint: nobody waits for it.
+DEVICE void fetch_ahead(const void* global, u32 bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+DEVICE void rest() { __nanosleep(200); }
+
 // --- messages between blocks: words of 32 bits, written and read whole. A word that is EMPTY has not been written yet:
 // no result has these bits (a NaN that arithmetic makes has others), so nobody waits for a fence or a counter.
 

@@ -108,7 +108,7 @@ struct Pieces<4> {
 };
 
 // One warp's share of a product: every WARPS-th piece of each row. The inputs of these pieces are the same for every
-// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile.
+// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile, two pieces at once.
 template <int BITS, int COLUMNS>
 struct WarpProduct {
     static constexpr int ROW = COLUMNS / 8 * BITS, EACH = PIECE * 8 / BITS;  // inputs of a piece
@@ -126,13 +126,21 @@ struct WarpProduct {
 #pragma unroll
         for (int i = 0; i < COUNT; i++) held[HOLDS ? i : 0].load(inputs_of(warp() + i * WARPS));
     }
-    // A stage's pieces, of which the first is piece `before` of the row.
-    DEVICE void add_slice(Pieces<BITS>& pieces, const u8* stage, int before, int count) const {
-        for (int piece = warp(); piece < count; piece += WARPS) {
-            Inputs<BITS> x;
-            x.load(inputs_of(before + piece));
-            pieces.add(stage, piece, x, shared->corrections + before + piece);
-        }
+    DEVICE void add_piece(Pieces<BITS>& pieces, const u8* stage, int before, int piece) const {
+        Inputs<BITS> x;
+        x.load(inputs_of(before + piece));
+        pieces.add(stage, piece, x, shared->corrections + before + piece);
+    }
+    // The next stage: COUNT pieces of each row, of which the first is piece `before`.
+    template <int COUNT>
+    DEVICE TileSums add_stage(Ring& ring, Pieces<BITS>& pieces, int before) const {
+        ring.wait_until_full();
+#pragma unroll PIECES_AT_ONCE
+        for (int i = 0; i < COUNT / WARPS; i++) add_piece(pieces, ring.data(), before, warp() + i * WARPS);
+        if (warp() < COUNT % WARPS) add_piece(pieces, ring.data(), before, warp() + COUNT / WARPS * WARPS);
+        const TileSums found = pieces.finish(ring.data());
+        ring.release();
+        return found;
     }
     template <int BEFORE>
     DEVICE void add_held_slice(Pieces<BITS>& pieces, const u8* stage) const {
@@ -151,27 +159,28 @@ struct WarpProduct {
         if constexpr (AT + SPAN < ROW) return add_held<AT + SPAN>(ring, pieces);
         return found;
     }
+    // Bytes FROM to TO of each row.
+    template <int FROM, int TO>
     DEVICE TileSums add_tile(Ring& ring) const {
         Pieces<BITS> pieces;
-        if constexpr (HOLDS) return add_held<0>(ring, pieces);
-        TileSums found;
-        for (int at = 0; at < ROW; at += SLICE) {
-            ring.wait_until_full();
-            add_slice(pieces, ring.data(), at / PIECE, least(SLICE, ROW - at) / PIECE);
-            found = pieces.finish(ring.data());  // of the last stage it counts
-            ring.release();
-        }
+        if constexpr (HOLDS && FROM == 0 && TO == ROW) return add_held<0>(ring, pieces);
+        constexpr int REST = (TO - FROM) % SLICE;
+        TileSums found;  // of the last stage it counts
+        for (int at = FROM; at < TO - REST; at += SLICE) found = add_stage<SLICE / PIECE>(ring, pieces, at / PIECE);
+        if constexpr (REST > 0) found = add_stage<REST / PIECE>(ring, pieces, (TO - REST) / PIECE);
         return found;
     }
 };
 
-template <int BITS, int COLUMNS>
+// Bytes FROM to TO of each row of a tile; what the bytes before FROM gave lies in `sums`, put there by the same lanes.
+template <int FROM, int TO, int BITS, int COLUMNS>
 DEVICE void multiply_tile(const WarpProduct<BITS, COLUMNS>& product, Ring& ring, float (*sums)[TILE]) {
-    const TileSums found = product.add_tile(ring);
+    const TileSums found = product.template add_tile<FROM, TO>(ring);
     const int warp = thread_number() / 32, lane = thread_number() % 32;
     if (lane % 4 == 0) {
-        sums[warp][lane / 4] = found.low;
-        sums[warp][lane / 4 + 8] = found.high;
+        float &low = sums[warp][lane / 4], &high = sums[warp][lane / 4 + 8];
+        low = FROM > 0 ? low + found.low : found.low;
+        high = FROM > 0 ? high + found.high : found.high;
     }
 }
 
@@ -188,17 +197,28 @@ struct Two {
 
 DEVICE Two two_rows(const float (*sums)[TILE], int row) { return {over_warps(sums, row), over_warps(sums, row + 1)}; }
 
+// The first EARLY_BYTES of each row, of all this block's tiles: `multiply` then adds the rest.
+template <int BITS, int ROWS, int COLUMNS, int EARLY_BYTES>
+DEVICE void begin_to_multiply(Ring& ring, const Turns& turns) {
+    const WarpProduct<BITS, COLUMNS> product(ring.shared);
+    int count = 0;
+    for (int tile = turns.first(); tile < ROWS / TILE; tile += BLOCKS)
+        multiply_tile<0, EARLY_BYTES>(product, ring, ring.shared->sums[count++]);
+}
+
 // `finish(row, sums, others)` gets rows `row` and `row + 1`, each once; `others`, with PAIRED, are those of `up`.
-template <int BITS, int ROWS, int COLUMNS, bool PAIRED, class Finish>
+template <int BITS, int ROWS, int COLUMNS, bool PAIRED, int EARLY_BYTES = 0, class Finish>
 DEVICE void multiply(Ring& ring, Turns& turns, Finish&& finish) {
     Shared* shared = ring.shared;
-    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2;
+    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2, TILES = PAIRED ? GATED_TILES : SUM_TILES;
+    constexpr int ROW = COLUMNS / 8 * BITS;
     const WarpProduct<BITS, COLUMNS> product(shared);
     int tile = turns.first();
     while (tile < ROWS / TILE) {
         const int first = tile;
         int count = 0;
-        for (; tile < ROWS / TILE && count < SUM_TILES; tile += BLOCKS) multiply_tile(product, ring, shared->sums[count++]);
+        for (; tile < ROWS / TILE && count < TILES; tile += BLOCKS)
+            multiply_tile<EARLY_BYTES, ROW>(product, ring, shared->sums[count++]);
         consumers_sync();
         for (int i = thread_number(); i < count * TWOS; i += CONSUMERS) {
             const int at = i / TWOS, row = 2 * (i % TWOS);

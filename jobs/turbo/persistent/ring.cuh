@@ -2,7 +2,9 @@
 //
 // The physics: a step is bound by the bytes it reads, so reading must never pause. Weights do not depend on anything that
 // the step computes, so they are asked for as far ahead as shared memory holds them (STAGES x 32 KiB a multiprocessor,
-// 7 us of the whole memory bandwidth), across the points where blocks wait for each other.
+// 7 us of the whole memory bandwidth), across the points where blocks wait for each other. With AHEAD_KIB a scout goes the
+// same way before it and has the second-level cache fetch what will be asked for, so that memory works on while the ring
+// is full.
 
 struct Ring {
     Shared* shared;
@@ -54,31 +56,70 @@ DEVICE u64 row_of(int tile, int row) {
     return static_cast<u64>(TILE) * tile + row;
 }
 
-template <int BITS, int ROWS, int COLUMNS, bool PAIRED>
-DEVICE void ask_for_slice(Ring& ring, const Matrix& matrix, int tile, int slice) {
+// By one warp, a stage at a time: `begin` with its bytes, `bring` by any lane, `end`.
+struct Asker {
+    Ring ring;
+
+    DEVICE void begin(u32 bytes) {
+        ring.wait_until_empty();
+        if (thread_number() % 32 == 0) barrier_expect(ring.full(), bytes);
+        warp_sync();
+    }
+    DEVICE void bring(int at, const void* from, u32 bytes) { copy_bulk(ring.data() + at, from, bytes, ring.full()); }
+    DEVICE void end() {
+        if (AHEAD > 0 && thread_number() % 32 == 0) *static_cast<volatile u32*>(&ring.shared->asked) += 1;
+        ring.next();
+    }
+    DEVICE void layer_is_asked_for(const StepTable& step, int layer) const {
+#if TRACED
+        if (thread_number() % 32 == 0) step.trace[(block_number() * LAYERS + layer) * MARKS + RING_FULL] = ring.full_cycles;
+#endif
+    }
+};
+
+// The same stages, AHEAD before they are asked for; one that is asked for already needs no scout.
+struct Scout {
+    Shared* shared;
+    u32 number = 0;
+    bool is_late = false;
+
+    DEVICE u32 asked() const { return *static_cast<const volatile u32*>(&shared->asked); }
+    DEVICE void begin(u32) {
+        while (number >= asked() + AHEAD) rest();
+        is_late = number < asked();
+    }
+    DEVICE void bring(int, const void* from, u32 bytes) {
+        if (!is_late) fetch_ahead(from, bytes);
+    }
+    DEVICE void end() { number++; }
+    DEVICE void layer_is_asked_for(const StepTable&, int) const {}
+};
+
+template <int BITS, int ROWS, int COLUMNS, bool PAIRED, class Taker>
+DEVICE void ask_for_slice(Taker& taker, const Matrix& matrix, int tile, int slice) {
     constexpr int ROW = COLUMNS / 8 * BITS;
     const int lane = thread_number() % 32, at = slice * SLICE, bytes = least(SLICE, ROW - at);
     const u32 scales = BITS == 4 ? bytes * 4 / GROUP : 0;  // bytes of a row's scales
-    ring.wait_until_empty();
-    if (lane == 0) barrier_expect(ring.full(), TILE * (bytes + scales) + (BITS == 8 ? 2 * TILE : 0));
-    warp_sync();
+    taker.begin(TILE * (bytes + scales) + (BITS == 8 ? 2 * TILE : 0));
     if (lane < TILE) {
-        copy_bulk(ring.data() + lane * PITCH, matrix.codes + row_of<ROWS, PAIRED>(tile, lane) * ROW + at, bytes, ring.full());
+        taker.bring(lane * PITCH, matrix.codes + row_of<ROWS, PAIRED>(tile, lane) * ROW + at, bytes);
     } else if (BITS == 4) {
         const u16* from = matrix.scales + row_of<ROWS, PAIRED>(tile, lane - TILE) * (COLUMNS / GROUP) + at * 2 / GROUP;
-        copy_bulk(ring.data() + SCALES_AT + (lane - TILE) * SCALES_PITCH, from, scales, ring.full());
+        taker.bring(SCALES_AT + (lane - TILE) * SCALES_PITCH, from, scales);
     } else if (BITS == 8 && lane < TILE + 2) {
         const int half = 8 * (lane - TILE);
-        copy_bulk(ring.data() + SCALES_AT + 2 * half, matrix.scales + row_of<ROWS, PAIRED>(tile, half), 16, ring.full());
+        taker.bring(SCALES_AT + 2 * half, matrix.scales + row_of<ROWS, PAIRED>(tile, half), 16);
     }
-    ring.next();
+    taker.end();
 }
 
-template <int BITS, int ROWS, int COLUMNS, bool PAIRED>
-DEVICE void ask_for_matrix(Ring& ring, Turns& turns, const Matrix& matrix) {
+// Tile by tile; of all tiles the first FIRST slices before the others.
+template <int BITS, int ROWS, int COLUMNS, bool PAIRED, int FIRST = 0, class Taker>
+DEVICE void ask_for_matrix(Taker& taker, Turns& turns, const Matrix& matrix) {
     constexpr int SLICES = rounds(COLUMNS / 8 * BITS, SLICE);
-    for (int tile = turns.first(); tile < ROWS / TILE; tile += BLOCKS)
-        for (int slice = 0; slice < SLICES; slice++) ask_for_slice<BITS, ROWS, COLUMNS, PAIRED>(ring, matrix, tile, slice);
+    for (int from = 0, to = FIRST; from < SLICES; from = to, to = SLICES)
+        for (int tile = turns.first(); tile < ROWS / TILE; tile += BLOCKS)
+            for (int slice = from; slice < to; slice++) ask_for_slice<BITS, ROWS, COLUMNS, PAIRED>(taker, matrix, tile, slice);
     turns.pass(ROWS / TILE);
 }
 
@@ -97,41 +138,37 @@ struct Share {
     }
 };
 
-DEVICE void ask_for_rows(Ring& ring, const u8* from, int rows) {
-    ring.wait_until_empty();
-    if (thread_number() % 32 == 0) {
-        barrier_expect(ring.full(), rows * 2 * HEAD_DIM);
-        copy_bulk(ring.data(), from, rows * 2 * HEAD_DIM, ring.full());
-    }
-    warp_sync();
-    ring.next();
+template <class Taker>
+DEVICE void ask_for_rows(Taker& taker, const u8* from, int rows) {
+    taker.begin(rows * 2 * HEAD_DIM);
+    if (thread_number() % 32 == 0) taker.bring(0, from, rows * 2 * HEAD_DIM);
+    taker.end();
 }
 
-DEVICE void ask_for_cache(Ring& ring, const StepTable& step, const Share& share, int layer) {
+template <class Taker>
+DEVICE void ask_for_cache(Taker& taker, const StepTable& step, const Share& share, int layer) {
     if (!share.is_mine()) return;
     const u64 head = share.offset(step, layer);
     for (int row = share.begin; row < share.end; row += CHUNK) {
         const u64 at = head + static_cast<u64>(row) * 2 * HEAD_DIM;
         const int rows = least(CHUNK, share.end - row);
-        ask_for_rows(ring, step.keys + at, rows);
-        ask_for_rows(ring, step.values + at, rows);
+        ask_for_rows(taker, step.keys + at, rows);
+        ask_for_rows(taker, step.values + at, rows);
     }
 }
 
-DEVICE void ask_for_everything(const StepTable& step, Shared* shared, int position) {
-    Ring ring{shared};
+template <class Taker>
+DEVICE void ask_for_everything(Taker& taker, const StepTable& step, int position) {
     Turns turns;
     const Share share(position);
     for (int layer = 0; layer < LAYERS; layer++) {
         const LayerTable& table = step.layer[layer];
-        ask_for_matrix<LAYER_BITS, QKV, HIDDEN, false>(ring, turns, table.qkv);
-        ask_for_cache(ring, step, share, layer);
-        ask_for_matrix<LAYER_BITS, HIDDEN, ATTENDED, false>(ring, turns, table.out);
-        ask_for_matrix<LAYER_BITS, 2 * INNER, HIDDEN, true>(ring, turns, table.gate_up);
-        ask_for_matrix<LAYER_BITS, HIDDEN, INNER, false>(ring, turns, table.down);
-#if TRACED
-        if (thread_number() % 32 == 0) step.trace[(block_number() * LAYERS + layer) * MARKS + RING_FULL] = ring.full_cycles;
-#endif
+        ask_for_matrix<LAYER_BITS, QKV, HIDDEN, false>(taker, turns, table.qkv);
+        ask_for_cache(taker, step, share, layer);
+        ask_for_matrix<LAYER_BITS, HIDDEN, ATTENDED, false>(taker, turns, table.out);
+        ask_for_matrix<LAYER_BITS, 2 * INNER, HIDDEN, true>(taker, turns, table.gate_up);
+        ask_for_matrix<LAYER_BITS, HIDDEN, INNER, false, EARLY_SLICES>(taker, turns, table.down);
+        taker.layer_is_asked_for(step, layer);
     }
-    ask_for_matrix<HEAD_BITS, VOCAB, HIDDEN, false>(ring, turns, step.head);
+    ask_for_matrix<HEAD_BITS, VOCAB, HIDDEN, false>(taker, turns, step.head);
 }

@@ -60,12 +60,21 @@ DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int p
     if (lane == 0) append(step, all, position);
 }
 
-// The vector that attention or the feed-forward is added to.
+// The vector that attention or the feed-forward is added to. Reading it takes as long as a stage of a product, so each
+// thread may read the pair that it will need before the product.
 struct Residual {
     const u32* pairs;
+    int row_read = -1;
+    u32 read = 0;
 
+    DEVICE void read_before(const Turns& turns) {
+        const int tile = turns.first() + thread_number() / (TILE / 2) * BLOCKS;
+        if (!EARLY || tile >= HIDDEN / TILE) return;
+        row_read = tile * TILE + 2 * (thread_number() % (TILE / 2));
+        read = load_fresh(pairs + row_read / 2);
+    }
     DEVICE u32 add(int row, const Two& sums) const {
-        const u32 pair = load_fresh(pairs + row / 2);
+        const u32 pair = row == row_read ? read : load_fresh(pairs + row / 2);
         return pair_of(added(sums.first, static_cast<u16>(pair)), added(sums.second, static_cast<u16>(pair >> 16)));
     }
 };
@@ -78,7 +87,7 @@ struct Step {
     int position;
 };
 
-DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const Part<HIDDEN>& gains, const Residual& residual) {
+DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const Part<HIDDEN>& gains, Residual residual) {
     const LayerMail mail(step.mail, layer);
     stage_normed<LAYER_BITS>(step.ring.shared, x, gains);
     multiply<LAYER_BITS, QKV, HIDDEN, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
@@ -88,6 +97,7 @@ DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const 
     attend(step.ring, step.table, mail, layer, step.position);
     stage_received<LAYER_BITS, ATTENDED>(step.ring.shared, mail.attended);
     mark(step.table, layer, HAS_ATTENDED);
+    residual.read_before(step.turns);
     multiply<LAYER_BITS, HIDDEN, ATTENDED, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
         send(mail.middle + row / 2, residual.add(row, sums));
     });
@@ -96,7 +106,7 @@ DEVICE void attention_block(Step& step, int layer, const Part<HIDDEN>& x, const 
 
 DEVICE void feed_forward_block(Step& step, int layer) {
     const LayerMail mail(step.mail, layer);
-    const Residual residual{mail.middle};
+    Residual residual{mail.middle};
     Part<HIDDEN> x, gains;
     gains.read(step.table.layer[layer].mlp_norm);
     x.receive_from(mail.middle);
@@ -106,9 +116,18 @@ DEVICE void feed_forward_block(Step& step, int layer) {
         send(mail.inner + row / 2, pair_of(gated(gate.first, up.first), gated(gate.second, up.second)));
     });
     mark(step.table, layer, INNER_SENT);
-    stage_received<LAYER_BITS, INNER>(step.ring.shared, mail.inner);
+    residual.read_before(step.turns);
+    constexpr int EARLY_BYTES = EARLY_SLICES * SLICE;
+    if constexpr (EARLY_BYTES > 0) {
+        stage_received<LAYER_BITS, EARLY_COLUMNS>(step.ring.shared, mail.inner);
+        mark(step.table, layer, HAS_EARLY);
+        begin_to_multiply<LAYER_BITS, HIDDEN, INNER, EARLY_BYTES>(step.ring, step.turns);
+    } else {
+        mark(step.table, layer, HAS_EARLY);
+    }
+    stage_received<LAYER_BITS, INNER - EARLY_COLUMNS, EARLY_COLUMNS>(step.ring.shared, mail.inner);
     mark(step.table, layer, HAS_INNER);
-    multiply<LAYER_BITS, HIDDEN, INNER, false>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
+    multiply<LAYER_BITS, HIDDEN, INNER, false, EARLY_BYTES>(step.ring, step.turns, [&](int row, const Two& sums, const Two&) {
         send(mail.hidden + row / 2, residual.add(row, sums));
     });
     mark(step.table, layer, HIDDEN_SENT);
@@ -156,14 +175,19 @@ KERNEL decode_step(const StepTable* step) {
             barrier_init(&shared->full[stage], 1);
             barrier_init(&shared->empty[stage], WARPS);
         }
+        shared->asked = 0;
         barriers_are_made();
     }
     block_sync();
     const u32 half = *step->launches % 2;
     if (thread_number() < CONSUMERS) {
         compute(*step, shared, step->mail + half * MAIL_WORDS, position);
-    } else {
-        ask_for_everything(*step, shared, position);
+    } else if (thread_number() < CONSUMERS + 32) {
+        Asker asker{{shared}};
+        ask_for_everything(asker, *step, position);
         empty(step->mail + (1 - half) * MAIL_WORDS);
+    } else if constexpr (AHEAD > 0) {
+        Scout scout{shared};
+        ask_for_everything(scout, *step, position);
     }
 }

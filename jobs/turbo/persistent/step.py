@@ -21,7 +21,8 @@ Kernel = Callable[[int], None]
 
 # What a traced build times in each layer, as in `Mark` of layout.cuh; the last are cycles with a full ring, in all.
 MARKS = (
-    "input", "qkv", "share", "attended", "middle sent", "middle", "inner sent", "inner", "hidden sent", "ring full",
+    "input", "qkv", "share", "attended", "middle sent", "middle", "inner sent", "early inner", "inner",
+    "hidden sent", "ring full",
 )  # fmt: skip
 _EMPTY = -1  # the bits of a word that has not been sent
 

@@ -37,14 +37,14 @@ struct Eight {
     }
 };
 
-// A thread's part of a vector of SIZE halves.
-template <int SIZE>
+// A thread's part of SIZE halves of a vector, from half FROM on.
+template <int SIZE, int FROM = 0>
 struct Part {
     static constexpr int CHUNKS = rounds(SIZE / 8, CONSUMERS);
     Eight chunk[CHUNKS];
 
-    DEVICE static int number(int i) { return i * CONSUMERS + thread_number(); }
-    DEVICE static bool is_there(int i) { return number(i) < SIZE / 8; }
+    DEVICE static int number(int i) { return FROM / 8 + i * CONSUMERS + thread_number(); }
+    DEVICE static bool is_there(int i) { return number(i) < (FROM + SIZE) / 8; }
 
     DEVICE void read(const void* from) {
 #pragma unroll
@@ -70,12 +70,12 @@ struct Part {
     }
 };
 
-template <int BITS, int SIZE>
+template <int BITS, int SIZE, int FROM = 0>
 DEVICE void stage_received(Shared* shared, const u32* mail) {
-    Part<SIZE> received;
+    Part<SIZE, FROM> received;
     received.receive_from(mail);
 #pragma unroll
-    for (int i = 0; i < Part<SIZE>::CHUNKS; i++) {
+    for (int i = 0; i < received.CHUNKS; i++) {
         u16 halves[8] = {0, 0, 0, 0, 0, 0, 0, 0};
         if (received.is_there(i)) received.chunk[i].unpack(halves);
         stage_eight<BITS>(shared, received.number(i), received.is_there(i), halves);
