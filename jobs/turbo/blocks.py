@@ -19,17 +19,24 @@ from jobs.turbo.shape import Shape
 
 # The layer's number and its [rows, qkv_width] in, [rows, heads * head_dim] out; it also fills the cache.
 Attend = Callable[[int, Tensor], Tensor]
+_ALL = slice(None)
 
 
-def run_layers(taken: Taken, shape: Shape, x: Tensor, attend: Attend) -> tuple[Tensor, Tensor]:
-    """Embedded rows [rows, hidden] in; the last layer's output and the residual it must be added to, both alike."""
+def run_layers(taken: Taken, shape: Shape, x: Tensor, attend: Attend, kept: slice = _ALL) -> tuple[Tensor, Tensor]:
+    """Embedded rows [rows, hidden] in; the last layer's output and the residual it must be added to, both alike.
+
+    Of the last layer only the `kept` rows go on behind attention: of the others nobody reads more than keys and values.
+    """
     eps = shape.norm_eps
     normed, residual = kernels.rms_norm(x, taken.layers[0].attention_norm, eps)
     for index, layer in enumerate(taken.layers):
         if index > 0:
             normed, residual = kernels.rms_norm(x, layer.attention_norm, eps, residual)
         qkv = finish_qkv(layer, shape, kernels.linear(normed, layer.qkv))
-        x = kernels.linear(attend(index, qkv), layer.out)
+        attended = attend(index, qkv)
+        if layer is taken.layers[-1]:
+            attended, residual = attended[kept].contiguous(), residual[kept].contiguous()
+        x = kernels.linear(attended, layer.out)
         normed, residual = kernels.rms_norm(x, layer.mlp_norm, eps, residual)
         x = kernels.linear(kernels.silu_mul(kernels.linear(normed, layer.gate_up)), layer.down)
     return x, residual

@@ -41,6 +41,7 @@ class TurboDecoder:
         self.weights = take_model(model, recipe or Recipe())
         self.dtype, self.device = self.weights.embedding.dtype, self.weights.embedding.device
         self.table = RotaryTable(model.model.rotary_emb, self.dtype, self.device)
+        self._builds: dict[int, Build | None] = {}  # by batch: finding one looks at every weight
 
     @torch.inference_mode()
     def prefill(self, ids: Tensor, cache: KvCache) -> Tensor:
@@ -90,6 +91,11 @@ class TurboDecoder:
         return linear + batch * length * row
 
     def _build(self, batch: int) -> Build | None:
+        if batch not in self._builds:
+            self._builds[batch] = self._found_build(batch)
+        return self._builds[batch]
+
+    def _found_build(self, batch: int) -> Build | None:
         if not self._one_kernel or why_no_kernel(self.device) or why_not(self.shape, self.weights, batch):
             return None
         return build_for(self.shape, self.weights, torch.cuda.get_device_properties(self.device).multi_processor_count)

@@ -5,6 +5,9 @@ The physics: 2 FLOPs a weight and token, so 1,920 tokens of Llama-3-8B are 27.8 
 1,920 tokens) takes 10 us, 0.3 ms over the layers. Quantized weights are expanded a layer at a time (`kernels.linear`
 does it for many rows), which is 3 bytes of traffic a weight in 8 bit: 7 ms for the whole model.
 
+Of the last layer only keys and values are needed of all positions, and the rest of the last position alone: 28 of its
+32 parts of the products are left out, 1 ms of the whole.
+
     hidden = forward(taken, shape, table, ids, cache, last_only=True)       # [batch, hidden]
 """
 
@@ -50,9 +53,8 @@ def _forward_piece(
     batch, tokens = ids.shape
     cache = cache or KvCache.allocate(shape, batch, tokens, like=taken.embedding, layers=1)
     attend = partial(_attend, shape, table.rows(tokens), torch.arange(tokens, device=ids.device), cache)
-    x, residual = run_layers(taken, shape, functional.embedding(ids.flatten(), taken.embedding), attend)
-    if last_only:
-        x, residual = (each[tokens - 1 :: tokens].contiguous() for each in (x, residual))
+    kept = slice(tokens - 1, None, tokens) if last_only else slice(None)
+    x, residual = run_layers(taken, shape, functional.embedding(ids.flatten(), taken.embedding), attend, kept)
     return kernels.rms_norm(x, taken.norm, shape.norm_eps, residual)[0]
 
 

@@ -102,9 +102,7 @@ RECIPES = {
         ("int4", 40, 1, {"hold_inputs": True, "early": True, "ahead_kib": 32}),
     ],
 )
-def test_the_source_run_on_fibers(
-    name: str, length: int, steps: int, options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_source_run_on_fibers(name: str, length: int, steps: int, options: dict[str, Any], tmp_path: Path) -> None:
     decoder = decoder_of(*RECIPES[name])
     build = build_for(decoder.shape, decoder.weights, blocks=5)
     build = replace(build, slice_bytes=512, warps=2, shared_bytes=200_000, **options)

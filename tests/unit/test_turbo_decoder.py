@@ -26,7 +26,9 @@ from jobs.engines.turbo import TurboEngine
 from jobs.memory import meter_for, model_bytes
 from jobs.prompts import ByteTokenizer
 from jobs.stopwatch import stopwatch_for
+from jobs.turbo import kernels
 from jobs.turbo import layers as layers_module
+from jobs.turbo.cache import KvCache
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.profile import KernelTime, Span, breakdown
 from jobs.turbo.recipe import Recipe, recipe_for
@@ -151,6 +153,20 @@ def test_a_step_gives_the_logits_of_the_whole_sequence() -> None:
     whole = decoder.logits(ids)
     assert torch.allclose(first, whole[:, 31], atol=CLOSE, rtol=0)
     assert torch.allclose(seen[0], whole[:, 32], atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe("int4", "int8", GROUP)], ids=["dense", "int4"])
+def test_behind_the_last_attention_a_prompt_is_one_row(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its logits and cache are those of all rows."""
+    decoder, ids = TurboDecoder(llama(), recipe), torch.tensor(prompts(3, 9))
+    rows: list[int] = []
+    linear = kernels.linear
+    monkeypatch.setattr(kernels, "linear", lambda x, weight: (rows.append(len(x)), linear(x, weight))[1])
+    cache = KvCache.allocate(decoder.shape, 3, 9, like=decoder.weights.embedding)
+    logits = decoder.prefill(ids, cache)
+    assert rows == 5 * [27] + 3 * [3] + [3], "qkv of all positions in both layers, the head and three products of one"
+    assert torch.allclose(logits, decoder.logits(ids)[:, -1], atol=CLOSE, rtol=0)
+    assert all((cache.keys[LAYERS - 1, :, :, position] != 0).any() for position in range(9))
 
 
 def test_scores_are_those_of_the_eager_engine() -> None:
@@ -310,6 +326,16 @@ def test_the_kernels_are_those_of_the_batch() -> None:
     assert decoder.kernels_used(1) == {"triton-gemv-int8": 4 * LAYERS, "triton-gemv-dense": 1}
     assert decoder.kernels_used(16) == {"triton-skinny-int8": 4 * LAYERS, "cublas-matmul": 1}
     assert decoder.kernels_used(2048) == {"cublas-matmul-dequantized-int8": 4 * LAYERS, "cublas-matmul": 1}
+
+
+def test_the_weights_are_looked_over_once_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("jobs.turbo.decoder.why_no_kernel", lambda device: None)
+    monkeypatch.setattr("jobs.turbo.decoder.why_not", lambda shape, weights, batch: asked.append(batch) or "a reason")
+    decoder = TurboDecoder(llama())
+    for batch in (1, 3, 1, 3):
+        assert decoder.decode_kernels(batch) == decoder.kernels_used(batch)
+    assert asked == [1, 3]
 
 
 def test_layers_of_another_kind_than_asked_for_are_told() -> None:
