@@ -19,8 +19,8 @@ from jobs.turbo.recipe import Recipe
 from jobs.turbo.step import DecodeState
 from tests.emulation import emulated_kernel
 
-# Two layers; 6 tiles of heads and uneven ones of the rest over 5 blocks, so that blocks get different shares. With stages
-# of 512 bytes a row, the inputs of the last product of a layer come in several of them.
+# Two layers; 6 tiles of heads and uneven ones of the rest over 5 blocks, so that blocks get different shares. In stages
+# of 512 bytes a row, the inputs of the last product of a layer come in several.
 TINY = Architecture(2, 1024, 2048, 16, 4, 64, 272, 512, False, 10000.0, 1e-5)
 LONGEST = 512
 

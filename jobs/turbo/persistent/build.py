@@ -80,8 +80,8 @@ class Build:
             "LAYERS": self.layers, "HIDDEN": self.hidden, "INNER": self.inner, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "HEAD_DIM": self.head_dim, "VOCAB": self.vocab,
             "EPS": f"{self.norm_eps!r}f", "SCALE": f"{self.scale!r}f", "HALF_IS_BF16": int(self.is_bf16),
-            "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits,
-            "SLICE_BYTES": self.slice_bytes, "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
+            "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits, "SLICE_BYTES": self.slice_bytes,
+            "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
             "HOLD_INPUTS": int(self.hold_inputs), "EARLY": int(self.early), "AHEAD_KIB": self.ahead_kib,
             "TRACED": int(self.traced),
         }  # fmt: skip
