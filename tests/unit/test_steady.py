@@ -57,7 +57,7 @@ def test_all_count_where_they_agree_or_too_few_are_left_or_nothing_was_probed() 
 
 
 @pytest.mark.parametrize(
-    ("probe_s", "best_s", "slow"), [(1.2, 1.0, True), (1.1, 1.0, False), (None, 1.0, False), (9.0, None, False)]
+    ("probe_s", "best_s", "slow"), [(1.3, 1.0, True), (1.2, 1.0, False), (None, 1.0, False), (9.0, None, False)]
 )
 def test_slow_is_against_the_best_that_was_seen(probe_s: float | None, best_s: float | None, slow: bool) -> None:
     assert is_slow(probe_s, best_s) is slow
