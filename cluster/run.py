@@ -47,7 +47,7 @@ def run_sweep(
     sweep: Sweep,
     folder: RunFolder,
     pool: Pool,
-    retry: frozenset[Status] = frozenset(),
+    retry: frozenset[str] = frozenset(),
     observer: Observer | None = None,
     show: bool = False,
     stop_after_s: float | None = None,

@@ -18,7 +18,13 @@ from farm.errors import FarmError, Interrupted
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Overrides the sweep's device.")
-RETRY = click.option("--retry", "retry", multiple=True, metavar="STATUS", help="Run cells of this status again.")
+RETRY = click.option(
+    "--retry",
+    "retry",
+    multiple=True,
+    metavar="STATUS",
+    help="Run cells of this status again; `suspect`: rows not valid for a reason that may pass.",
+)
 WAIT = click.option(
     "--wait-for-gpus",
     "wait_s",
@@ -198,15 +204,16 @@ cli.add_command(publish)
 cli.add_command(report)
 
 
-def _statuses(names: tuple[str, ...]) -> frozenset[Any]:
+def _statuses(names: tuple[str, ...]) -> frozenset[str]:
     from farm.errors import SweepError, unknown
+    from farm.plan import SUSPECT
     from farm.records import Status
 
-    valid = [status.value for status in Status]
+    valid = [*(status.value for status in Status), SUSPECT]
     for name in names:
         if name not in valid:
             raise SweepError(unknown("status", name, valid, "--retry"))
-    return frozenset(Status(name) for name in names)
+    return frozenset(names)
 
 
 class _resumable:

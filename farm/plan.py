@@ -16,9 +16,11 @@ from farm.keys import cell_key
 from farm.kv_cache import CacheTask, kv_device_bytes
 from farm.model_ref import architecture_of
 from farm.quantization import parse_quantization
-from farm.records import Record, Status
+from farm.records import Record
+from farm.verdict import judge
 
 RECORDS = "records"
+SUSPECT = "suspect"  # of `retry`: rows that are not valid for a reason that may pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +58,31 @@ class Plan:
 def make_plan(
     cells: Sequence[Cell],
     records: Iterable[Record],
-    retry: frozenset[Status] = frozenset(),
+    retry: frozenset[str] = frozenset(),
     device_memory_bytes: int | None = None,
 ) -> Plan:
-    """Split the sweep's cells into kept, impossible and to do. `retry` names statuses to run again in any case."""
+    """Split the cells into kept, impossible and to do. `retry`: statuses, or SUSPECT, to run again in any case."""
     latest = latest_by_key(records)
     kept, open_cells = [], []
     for cell in cells:
         record = latest.get(cell_key(cell))
-        if record is not None and record.status.is_final and record.status not in retry:
+        if record is not None and record.status.is_final and not _is_wanted_again(record, retry):
             kept.append(record)
         else:
             open_cells.append(cell)
     misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
     todo = group_by_load(cell for cell in open_cells if cell not in misfits)
     return Plan(tuple(sorted(todo, key=_width_and_seconds, reverse=True)), tuple(kept), misfits)
+
+
+def _is_wanted_again(record: Record, retry: frozenset[str]) -> bool:
+    return record.status in retry or (SUSPECT in retry and _is_suspect(record))
+
+
+def _is_suspect(record: Record) -> bool:
+    """Measuring again could make its figure one to trust."""
+    task, speed = record.cell.task, record.speed
+    return speed is not None and isinstance(task, SpeedTask) and judge(speed, task, record.disturbed).worth_another_try
 
 
 def _width_and_seconds(group: LoadGroup) -> tuple[int, float]:

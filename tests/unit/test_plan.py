@@ -1,11 +1,13 @@
 """What is kept, what is done again, what cannot fit."""
 
+from dataclasses import replace
+
 import pytest
 
 from farm.architectures import KNOWN
-from farm.plan import make_plan, predicted_bytes
+from farm.plan import SUSPECT, make_plan, predicted_bytes
 from farm.records import Status
-from tests.unit.records import record
+from tests.unit.records import record, trial
 from tests.unit.sweeps import cells
 
 KEPT = {Status.OK, Status.OOM, Status.UNSUPPORTED}
@@ -22,6 +24,16 @@ def test_resume_keeps_ok_and_the_findings_and_runs_the_rest_again(status: Status
 def test_retry_forces_a_kept_status() -> None:
     (cell, _) = cells()
     assert make_plan([cell], [record(cell, Status.OOM)], frozenset({Status.OOM})).todo_cells == 1
+
+
+def test_retry_of_what_is_suspect_leaves_what_is_valid_and_what_would_only_come_back() -> None:
+    (cell, _) = cells()
+    valid = record(cell)
+    noisy = replace(valid, speed=replace(valid.speed, trials=tuple(trial(i, decode_s=0.2 + i % 2) for i in range(10))))
+    short = replace(valid, speed=replace(valid.speed, trials=(trial(tokens=1),)))
+    todo = [make_plan([cell], [each], frozenset({SUSPECT})).todo_cells for each in (valid, noisy, short)]
+    assert todo == [0, 1, 0]
+    assert make_plan([cell], [noisy]).todo_cells == 0
 
 
 def test_the_newest_attempt_counts() -> None:
