@@ -21,7 +21,8 @@ import farm
 from farm.records import Environment
 from jobs.numa import pinned_node
 
-PACKAGES = ("torch", "transformers", "accelerate", "bitsandbytes", "auto-gptq", "autoawq", "ray")
+QUANTIZERS = ("bitsandbytes", "torchao", "gptqmodel", "hqq", "exllamav3", "auto-gptq", "autoawq")
+PACKAGES = ("torch", "triton", "transformers", "accelerate", *QUANTIZERS, "humming-kernels", "ray")
 _SOURCES = ("farm", "jobs", "cluster")
 _GIT_TIMEOUT_S = 10.0
 _T = TypeVar("_T")

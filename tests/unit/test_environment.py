@@ -1,6 +1,7 @@
-"""Which commit a record names: that of the tree it runs in, or, in a copy without history, what it was told."""
+"""What a record says of the place it was made: the commit, and the versions of all that makes and runs the weights."""
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,9 @@ def test_a_tree_with_history_is_asked_itself(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("FARM_COMMIT", "something else")
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert read_environment("cpu").farm_commit in (head, f"{head}-dirty")
+
+
+@pytest.mark.parametrize("package", ["bitsandbytes", "torchao", "gptqmodel", "hqq", "torch", "transformers"])
+def test_the_version_of_each_quantizing_package_is_told(package: str) -> None:
+    """Its kernels are what the row is a figure of."""
+    assert read_environment("cpu").packages[package] == version(package)
