@@ -105,13 +105,21 @@ def _check_engine(load: Load) -> None:
 
 
 def _check_spread(load: Load) -> None:
-    """`device_map="auto"` spreads a checkpoint under the plain engine; graphs and made-up weights have one GPU."""
-    if load.gpus > 1 and (load.engine not in SPREADING_ENGINES or load.model.source == "random"):
-        what = f"engine {load.engine!r}" if load.engine not in SPREADING_ENGINES else f"{load.model}"
+    """`device_map="auto"` spreads weights that transformers loads; graphs, made-up weights and gptqmodel have one GPU."""
+    if load.gpus > 1 and (what := _stays_on_one_gpu(load)) is not None:
         raise SweepError(
             f"gpus_per_group, gpus_per_model: {what} runs on one GPU, not on {load.gpus}; spread true weights with "
-            "engine 'eager', or set it to 1"
+            "engine 'eager' and a precision other than GPTQ or AWQ, or set it to 1"
         )
+
+
+def _stays_on_one_gpu(load: Load) -> str | None:
+    if load.engine not in SPREADING_ENGINES:
+        return f"engine {load.engine!r}"
+    if load.model.source == "random":
+        return str(load.model)
+    is_packed = parse_quantization(load.quantization).checkpoint is not None
+    return load.quantization if is_packed and load.engine != "fake" else None
 
 
 def _check_group_size(load: Load) -> None:

@@ -37,10 +37,16 @@ def test_gpus_are_part_of_what_is_measured_and_the_cpu_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"models": ["random:llama-3-8b"], "engines": ["eager"]}, REAL | {"engines": ["turbo"]}]
+    ("wrong", "named"),
+    [
+        ({"models": ["random:llama-3-8b"], "engines": ["eager"]}, "random:llama-3-8b"),
+        (REAL | {"engines": ["turbo"]}, "engine 'turbo'"),
+        (REAL | {"quantizations": ["gptq?group_size=64&kernel=triton"]}, "gptq.group_size=64&kernel=triton"),
+        (REAL | {"quantizations": ["autoawq?group_size=64"]}, "autoawq.group_size=64"),
+    ],
 )
-def test_what_runs_on_one_gpu_is_not_spread(wrong: dict[str, object]) -> None:
-    with pytest.raises(SweepError, match="runs on one GPU, not on 2"):
+def test_what_runs_on_one_gpu_is_not_spread(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(SweepError, match=f"{named} runs on one GPU, not on 2"):
         cells("cuda", gpus_per_group=2, contexts=[128], **wrong)
 
 
