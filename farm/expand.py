@@ -105,7 +105,7 @@ def _check_engine(load: Load) -> None:
 
 
 def _check_spread(load: Load) -> None:
-    """`device_map="auto"` spreads weights that transformers loads; graphs, made-up weights and gptqmodel have one GPU."""
+    """`device_map="auto"` spreads what transformers loads; graphs, made-up weights and gptqmodel have one GPU."""
     if load.gpus > 1 and (what := _stays_on_one_gpu(load)) is not None:
         raise SweepError(
             f"gpus_per_group, gpus_per_model: {what} runs on one GPU, not on {load.gpus}; spread true weights with "

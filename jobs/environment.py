@@ -22,7 +22,7 @@ from farm.records import Environment
 from jobs.numa import pinned_node
 
 QUANTIZERS = ("bitsandbytes", "torchao", "gptqmodel", "hqq", "exllamav3", "auto-gptq", "autoawq")
-PACKAGES = ("torch", "triton", "transformers", "accelerate", *QUANTIZERS, "humming-kernels", "ray")
+PACKAGES = ("torch", "triton", "transformers", "accelerate", *QUANTIZERS, "ray")
 _SOURCES = ("farm", "jobs", "cluster")
 _GIT_TIMEOUT_S = 10.0
 _T = TypeVar("_T")
