@@ -30,6 +30,7 @@ from cluster.ray_cluster import LOOK_AGAIN_S, first_line, nodes, order_gpus, wai
 from cluster.worker import Worker, has_file, prepare
 from farm.cells import Load
 from farm.events import Died, Ended, Event, GroupRequest, Loading, Prepared
+from farm.quantization import parse_quantization
 from farm.records import Status
 from farm.sweep import RuntimeEnv
 from jobs.devices import device_memory_bytes
@@ -75,8 +76,7 @@ class RayPool:
         waiting: dict[Any, tuple[Load, Node]] = {}
         for load in loads:
             able = able_nodes(self._ledger.nodes, load)
-            cpus = demand_of(load, able).cpus
-            share = {"num_gpus": int(load.device == "cuda"), "num_cpus": cpus, "runtime_env": _runtime_env(None, cpus)}
+            share = _share_of_preparing(load, able)
             for node in able:
                 place = NodeAffinitySchedulingStrategy(node.id, soft=False)
                 waiting[prepare.options(scheduling_strategy=place, **share).remote(load)] = (load, node)  # type: ignore[attr-defined]
@@ -184,6 +184,14 @@ class RayPool:
         there = self._ledger.nodes
         gpus = ", ".join(f"{node.gpus} x {node.gpu_type or 'GPU'}" for node in there if node.gpus) or "no GPU"
         return f"{where}, {len(there)} node(s) with {gpus}: {self.capacity} group(s) at once on {self.device}"
+
+
+def _share_of_preparing(load: Load, able: Sequence[Node]) -> dict[str, Any]:
+    """Quantizing takes what a group would take, a download next to nothing."""
+    quantizes = parse_quantization(load.quantization).checkpoint is not None
+    cpus = demand_of(load, able).cpus if quantizes else 1
+    gpus = int(quantizes and load.device == "cuda")
+    return {"num_gpus": gpus, "num_cpus": cpus, "runtime_env": _runtime_env(None, cpus)}
 
 
 def died(error: BaseException, words: str | None) -> Died:

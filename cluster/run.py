@@ -98,9 +98,10 @@ def _announced(folder: RunFolder, pool: Pool) -> Iterator[None]:
 
 
 def prepare(pool: Pool, cells: Sequence[Cell], observer: Observer) -> int:
-    """Make the checkpoints that these cells need; what is there already costs nothing. Returns how many could not be.
+    """Fetch the models and make the checkpoints that these cells need; what is there already costs nothing. Returns how
+    many could not be had.
 
-    A checkpoint that cannot be made stops nothing: its cells end with the reason when they are loaded.
+    One that cannot be had stops nothing: its cells end with the reason when they are loaded.
     """
     loads = loads_to_prepare(cells)
     observer.preparing(loads)

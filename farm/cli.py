@@ -142,7 +142,7 @@ def _run(
 @ADDRESS
 @DEVICE
 def prepare(sweep_path: Path, pool_kind: str, address: str | None, device: str | None) -> int:
-    """Make the GPTQ and AWQ checkpoints that a sweep needs, once a node; `farm run` does it by itself."""
+    """Fetch a sweep's models and make its GPTQ and AWQ checkpoints, once a node; `farm run` does it by itself."""
     from cluster.run import open_pool
     from cluster.run import prepare as prepare_cells
     from farm.expand import expand

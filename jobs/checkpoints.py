@@ -19,7 +19,7 @@ from typing import Any
 from farm.cells import Load
 from farm.errors import Unsupported
 from farm.quantization import Quantization
-from jobs.models.cache import build_once, cache_root, is_complete
+from jobs.models.cache import build_once, cache_root
 from jobs.models.sources import Located
 from jobs.quantization.base import Backend
 
@@ -54,12 +54,6 @@ def prepared(backend: Backend, wanted: Quantization, located: Located, load: Loa
     folder = checkpoint_folder(backend, wanted, located, load, cache)
     build_once(folder, lambda aside: backend.prepare(wanted, located, load, aside))
     return Located(str(folder), None, None)
-
-
-def is_prepared(backend: Backend, wanted: Quantization, located: Located, load: Load, cache: Path | None) -> bool:
-    if located.random is not None or quantization_config(located) is not None:
-        return True
-    return is_complete(checkpoint_folder(backend, wanted, located, load, cache))
 
 
 def checkpoint_folder(backend: Backend, wanted: Quantization, located: Located, load: Load, cache: Path | None) -> Path:

@@ -15,12 +15,12 @@ from farm.model_ref import ModelRef, parse_model
 from farm.quantization import parse_quantization
 from farm.sanity import problems
 from jobs import gate
-from jobs.checkpoints import calibration, is_prepared, prepared
+from jobs.checkpoints import calibration, checkpoint_folder, prepared
 from jobs.effective import mismatches
 from jobs.engines.eager import EagerEngine
 from jobs.gate import look_at
 from jobs.loading import load_engine
-from jobs.models.cache import build_once
+from jobs.models.cache import build_once, is_complete
 from jobs.models.sources import Located, locate
 from jobs.quantization import usable_backend
 
@@ -73,7 +73,7 @@ def test_it_is_made_once_loaded_with_the_named_kernel_and_sane(
     load = Load(cut, str(wanted), "eager", "cpu")
     engine = load_engine(load, cache, 0)
     assert isinstance(engine, EagerEngine)
-    assert is_prepared(usable_backend(wanted, "cpu"), wanted, locate(cut), load, cache)
+    assert is_complete(checkpoint_folder(usable_backend(wanted, "cpu"), wanted, locate(cut), load, cache))
     effective = engine.effective("on")
     assert effective.linear_classes == {layer: 7 * LAYERS, "Linear": 1}
     assert effective.mismatches == ()
