@@ -1,18 +1,20 @@
 """A lock for places that have none: an object that its holder renews, and that others may take once it is stale.
 
 What it promises: of two drivers that start together exactly one gets in, because the store creates `lock.json` only
-once. A driver that died holds the place for at most `VALID_S` more. The clocks of the drivers' machines must agree to
-within `VALID_S - RENEW_S`. A driver that could not renew in time and was replaced notices at its next record and stops.
+once, and so the claim to a dead driver's. A driver that died holds the place for at most `VALID_S` more. The clocks of
+the drivers' machines must agree to within `VALID_S - RENEW_S`. A driver that could not renew in time and was replaced
+notices at its next record and stops.
 
     with Lease(ObjectStore("s3://bucket/run"), new_session()) as lease:
         lease.check()
 """
 
+import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -88,10 +90,26 @@ class Lease:
                 f"--out. If it is dead, its claim ends {VALID_S:.0f} s after its last sign of life"
             )
         try:
-            self.store.remove(FILE)
-            self.store.create(FILE, self._mine())
+            with self._heir_of(holder):
+                self.store.remove(FILE)
+                self.store.create(FILE, self._mine())
         except (FileExistsError, FileNotFoundError):
             raise StoreError(f"{self.store.name}: another run has just started here; wait for it") from None
+
+    @contextmanager
+    def _heir_of(self, dead: Holder) -> Iterator[None]:
+        """Of several that saw the same stale lease only one may remove it: the others would remove the new one.
+
+        An heir that dies meanwhile stands in the way for `VALID_S` at most: its claim is one of its own time.
+        """
+        claim = f"lock-{hashlib.sha256(dead.session.encode()).hexdigest()[:16]}-{self.clock() // VALID_S:.0f}.json"
+        self.store.create(claim, self._mine())
+        try:
+            if self._holder() != dead:  # somebody has been here since it was read
+                raise FileExistsError(FILE)
+            yield
+        finally:
+            self.store.remove(claim)
 
     def _holder(self) -> Holder:
         """NOBODY when the object is gone or unreadable."""

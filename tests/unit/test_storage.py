@@ -2,7 +2,9 @@
 
 import json
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from farm.errors import StoreError
 from farm.keys import cell_key
 from farm.records import Status
 from farm.storage import is_uri, open_storage
+from farm.storage.holder import Holder
 from farm.storage.lease import FILE, VALID_S, Lease
 from farm.storage.local import LocalFolder
 from farm.storage.objects import FLUSH_S, ObjectStore
@@ -116,6 +119,55 @@ def test_a_dead_drivers_lease_ends_and_the_dead_one_may_not_come_back(uri: str) 
         heir.check()
         assert json.loads(store.read(FILE))["session"] == "heir"
     assert store.files() == []
+
+
+class Hesitates(Lease):
+    """Reads who holds the place, and then lets something happen before it acts."""
+
+    def __init__(self, *args: Any, meanwhile: Callable[[], object]) -> None:
+        super().__init__(*args)
+        self.meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def _holder(self) -> Holder:
+        found = super()._holder()
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return found
+
+
+def test_of_two_heirs_of_a_dead_driver_one_gets_in(uri: str) -> None:
+    """The slower one saw the stale lease as well: what it would remove now is the lease of the first."""
+    clock, store = Clock(), ObjectStore(uri)
+    Lease(store, "dead", clock).__enter__()
+    clock.now_s += VALID_S
+    first = Lease(store, "first", clock)
+    with pytest.raises(StoreError, match="another run has just started here"):
+        Hesitates(store, "second", clock, meanwhile=first.__enter__).__enter__()
+    first.renew()
+    first.check()
+    first.__exit__()
+    assert store.files() == []
+
+
+def test_an_heir_that_dies_while_it_takes_over_is_not_waited_for_for_ever(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, store = Clock(), ObjectStore(uri)
+    Lease(store, "dead", clock).__enter__()
+    clock.now_s += VALID_S
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "remove", lambda file: exit_by_kill())
+        with pytest.raises(KeyboardInterrupt):
+            Lease(store, "killed", clock).__enter__()
+    with pytest.raises(StoreError, match="another run has just started here"):
+        Lease(store, "too early", clock).__enter__()
+    clock.now_s += VALID_S
+    with Lease(store, "heir", clock) as heir:
+        heir.check()
+
+
+def exit_by_kill() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_lease_that_is_renewed_stays(uri: str) -> None:
