@@ -1,6 +1,6 @@
 """Where the persistent step's time goes: `python -m tests.perf.turbo_trace --precision int4wo`.
 
-A traced build notes the clock of every multiprocessor at nine points of each layer. Printed is the mean time from
+A traced build notes the clock of every multiprocessor at ten points of each layer. Printed is the mean time from
 point to point over all layers and blocks, with the slowest block beside it, and for how much of the step the ring was
 full: then nothing more could be asked for, and memory may have stood still. What a layer's bytes take at the copy
 bandwidth is the line to compare with.
@@ -23,6 +23,7 @@ from jobs.turbo.persistent.step import MARKS
 from jobs.turbo.recipe import recipe_for
 from jobs.turbo.step import DecodeState
 from jobs.turbo.weights import weight_bytes
+from tests.perf.turbo_outcomes import options_of
 
 STEPS = 20
 
@@ -42,7 +43,9 @@ def _arguments() -> argparse.Namespace:
     ask.add_argument("--precision", default="int4wo", choices=["fp16", "int8wo", "int4wo"])
     ask.add_argument("--context", type=int, default=1920)
     ask.add_argument("--warps", type=int, default=8)
-    ask.add_argument("--hold-inputs", action="store_true", help="In registers over the tiles of a product.")
+    ask.add_argument(
+        "--variant", default="base", help="Options of the build, as `tests.perf.turbo_variants` names them."
+    )
     ask.add_argument("--no-trace", action="store_true", help="Time the step alone.")
     return ask.parse_args()
 
@@ -57,7 +60,7 @@ def _traced_step(decoder: TurboDecoder, given: argparse.Namespace) -> Persistent
         build_for(decoder.shape, decoder.weights, blocks),
         traced=not given.no_trace,
         warps=given.warps,
-        hold_inputs=given.hold_inputs,
+        **options_of(given.variant),
     )
     kernel = compiled_kernel(build, decoder.device)
     return PersistentStep(build, decoder.weights, decoder.table.rows(longest), state, cache, kernel)
@@ -81,7 +84,7 @@ def _say(decoder: TurboDecoder, given: argparse.Namespace, step: PersistentStep,
     layer_bytes = sum(weight_bytes(weight) for weight in decoder.weights.layers[0].linears)
     bound_us = 1e6 * layer_bytes / limits.copy_bytes_per_s if limits else float("nan")
     print(
-        f"{given.precision}, {given.warps} warps: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us"
+        f"{given.precision}, {given.variant}, {given.warps} warps: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us"
     )
     if not given.no_trace:
         _say_trace(step.scratch.trace)
