@@ -83,9 +83,8 @@ def _say(decoder: TurboDecoder, given: argparse.Namespace, step: PersistentStep,
     limits = measure_limits("cuda")
     layer_bytes = sum(weight_bytes(weight) for weight in decoder.weights.layers[0].linears)
     bound_us = 1e6 * layer_bytes / limits.copy_bytes_per_s if limits else float("nan")
-    print(
-        f"{given.precision}, {given.variant}, {given.warps} warps: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us"
-    )
+    what = f"{given.precision}, {given.variant}, {given.warps} warps"
+    print(f"{what}: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us")
     if not given.no_trace:
         _say_trace(step.scratch.trace)
 
