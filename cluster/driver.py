@@ -204,7 +204,20 @@ class Driver:
             self._queue.append(replace(job.group, cells=cells))
 
     def _keep(self, job: Job, record: Record) -> None:
-        self.folder.write(record, job.group.shelf)
+        try:
+            self.folder.write(record, job.group.shelf)
+        except ValueError as error:  # a NaN in it: one cell's bug must not end the sweep
+            failure = Failure(f"its record cannot be written ({error}): a bug")
+            record = Record(
+                record.key,
+                record.attempt,
+                Status.ERROR,
+                record.cell,
+                record.started_at,
+                record.ended_at,
+                failure=failure,
+            )
+            self.folder.write(record, job.group.shelf)
         if job.group.canary is not None:
             self.observer.canary(job.group.canary, record)
             self.folder.log_event(at=now(), what="canary", which=job.group.canary, status=record.status.value)

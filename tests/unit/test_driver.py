@@ -1,6 +1,7 @@
 """The driver against a scripted pool and a clock in hand: every way a worker can end."""
 
 from collections.abc import Iterator, Set
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,19 @@ def test_a_worker_that_forgets_a_cell_does_not_loop_for_ever(folder: RunFolder) 
     pool = drive(folder, lambda request: [Loaded(1.0), Ended()])
     assert statuses(folder) == ["error"] * 4
     assert len(pool.requests) == 1
+
+
+def test_a_record_that_is_no_json_is_a_typed_row_and_the_others_go_on(folder: RunFolder) -> None:
+    """NaN is never a result; the driver used to end with a traceback, and every resume with it."""
+
+    def script(request: GroupRequest) -> list[Event | str]:
+        loading, loaded, first, *rest = whole(request)
+        assert isinstance(first, CellEnded)
+        return [loading, loaded, CellEnded(replace(first.record, load_s=float("nan"))), *rest]
+
+    drive(folder, script)
+    assert statuses(folder) == ["error", "ok", "ok", "ok"]
+    assert "cannot be written" in folder.results()[0].failure.message
 
 
 def test_ctrl_c_kills_the_workers_and_keeps_what_is_finished(folder: RunFolder) -> None:
