@@ -90,7 +90,7 @@ class _Layers:
 def _layer_errors(engine: Engine, load: Load) -> _Layers:
     """Of every kind of layer in the first and the last block."""
     wanted = parse_quantization(load.quantization)
-    model = getattr(engine, "model", None)
+    model = getattr(getattr(engine, "eager", engine), "model", None)  # the compiled engine has the eager one's model
     if not wanted.precision.is_quantized:
         return _Layers(reasons={"layer_error": "the weights are not quantized"})
     if model is None:
@@ -125,7 +125,8 @@ def _layer_error(layer: Any, weights: torch.Tensor, dtype: torch.dtype) -> float
         found, expected = layer(x).float(), x.float() @ weights.float().T
         if getattr(layer, "bias", None) is not None:
             expected += layer.bias.float()
-        return float((found - expected).norm() / expected.norm())
+        error = float((found - expected).norm() / expected.norm())
+    return error if math.isfinite(error) else 1.0  # NaN is larger than no bound, and no record can hold it
 
 
 def _beside_reference(sanity: Sanity, reference: Reference | None, load: Load, tokens: Sequence[int]) -> Sanity:
