@@ -76,7 +76,8 @@ def _check_final(records: tuple[Record, ...], safe: dict[Path, bytes], out: Path
 
 def test_two_drivers_on_one_folder(tmp_path: Path) -> None:
     file, out = tmp_path / "sweep.yaml", tmp_path / "run"
-    file.write_text(sweep(models=["fake:slow"], contexts=[16, 17, 18, 19, 20]).to_yaml())
+    hangs_at_the_second = sweep(models=["fake:hang?context=17"], contexts=[16, 17], interleave=1)
+    file.write_text(hangs_at_the_second.to_yaml())  # so the first one is at work for as long as the second may need
     first = start(out, file)
     until = time.monotonic() + 60
     while not list(out.glob("records/*/1.json")) and time.monotonic() < until:
