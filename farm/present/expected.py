@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from farm import catalog
 from farm.formulas import PPL_LIMIT_PERCENT
 from farm.present.figures.points import is_trusted
-from farm.present.sentence_parts import mate, smallest_batch
+from farm.present.ladder import headline_rows
+from farm.present.sentence_parts import mate
 from farm.present.words import number, say
 from farm.quantization import parse_quantization
 from farm.rows import CellRow
@@ -65,23 +66,6 @@ def compare(rows: Sequence[CellRow]) -> tuple[Compared, ...]:
     shown = headline_rows(rows)
     found = [*_speeds(shown), *_changes(rows), *_compiled(shown)]
     return tuple(one for name in EXPECTED for one in found if one.name == name)
-
-
-def headline_rows(rows: Sequence[CellRow]) -> list[CellRow]:
-    """Speed rows of the first model at its smallest batch, failed ones included: each engine's longest prompt.
-
-    With and without a cache apart: what is measured without one is often shorter.
-    """
-    speed = [row for row in rows if row.kind == "speed" and row.context_tokens]
-    own = smallest_batch([row for row in speed if row.model_id == speed[0].model_id])
-    longest: dict[tuple[str, str | None], int] = {}
-    for row in own:
-        longest[_mode(row)] = max(row.context_tokens or 0, longest.get(_mode(row), 0))
-    return [row for row in own if row.context_tokens == longest[_mode(row)]]
-
-
-def _mode(row: CellRow) -> tuple[str, str | None]:
-    return row.engine, row.cache_mode
 
 
 def quality_rows(rows: Sequence[CellRow]) -> list[CellRow]:

@@ -114,7 +114,18 @@ class TerminalProgress(Observer):
         if summary.left:
             self.console.print(f"stopped in time, {summary.left} cells left; go on with: farm resume {place}")
         elif summary.exit_code:
-            self.console.print(f"not everything is ok: see the failures above; try again with: farm resume {place}")
+            self.console.print(
+                f"not everything is ok: see the failures above; {_next_step(list(summary.statuses), place)}"
+            )
+
+
+def _next_step(statuses: Sequence[str], place: str) -> str:
+    """A plain resume keeps findings: where there is nothing else, to advise it would be of no use."""
+    bad = [status for status in statuses if status != Status.OK]
+    if not all(Status(status).is_final for status in bad):
+        return f"try again with: farm resume {place}"
+    again = " ".join(f"--retry {status}" for status in bad)
+    return f"a resume keeps such findings; if you changed what they name: farm resume {place} {again}"
 
 
 def _headline(record: Record) -> str:

@@ -21,6 +21,7 @@ def report_run(folder: RunFolder, images: bool, lang: str = DEFAULT, into: Path 
     records, manifest = folder.results(), folder.manifest()
     console = Console(width=max(110, Console().width))  # the table needs that much; a narrow window wraps it
     print_table(cell_rows(records), console)
+    console.print("[dim]writing tables, pages and pictures ...[/]", highlight=False)
     with nullcontext(into) if into else folder.publishing() as out:
         events = parse_events(folder.storage.logged())
         outputs = write_outputs(
@@ -37,5 +38,6 @@ def report_run(folder: RunFolder, images: bool, lang: str = DEFAULT, into: Path 
         files = [file.relative_to(out) for file in outputs.files]
     for warning in outputs.warnings:
         console.print(f"[yellow]warning:[/] {warning}")
-    for file in files:
-        console.print(f"  {into or folder.name}/{file}", highlight=False, soft_wrap=True)
+    folders = ", ".join(sorted({str(file.parent) for file in files} - {"."}))
+    console.print(f"  {into or folder.name}/{files[0]}", highlight=False, soft_wrap=True)
+    console.print(f"  and {len(files) - 1} files beside it: {folders}", highlight=False, soft_wrap=True)

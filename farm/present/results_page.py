@@ -16,10 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from farm.cells import Cell
 from farm.present.caveats import caveats
 from farm.present.coverage import coverage_of_cells, coverage_of_rows
-from farm.present.expected import Compared, compare, headline_rows, quality_rows, why
+from farm.present.expected import Compared, compare, quality_rows, why
 from farm.present.figures.gantt_bars import LoggedEvent, chart_of
 from farm.present.figures.panels import devices
 from farm.present.figures.points import is_trusted
+from farm.present.ladder import headline_rows, ladder
 from farm.present.markdown import table
 from farm.present.report_html_parts import failures
 from farm.present.sentences import answer_questions
@@ -79,6 +80,7 @@ def _filled(template: str, subject: Subject, language: str) -> str:
     rows = subject.rows
     tables = {
         "expected_table": expected_table(compare(rows), language),
+        "ladder_table": _table("speed", map(_speed_line, ladder(rows)), language),
         "speed_table": _table("speed", map(_speed_line, headline_rows(rows)), language),
         "quality_table": _table("quality", map(_quality_line, quality_rows(rows)), language),
         "coverage_table": _table("coverage", coverage_of_rows(rows), language),

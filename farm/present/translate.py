@@ -1,6 +1,6 @@
 """A figure in another language: its phrases replaced in a copy.
 
-Why after drawing: thirteen figures draw in English and stay readable as code; what they say is one table of phrases in
+Why after drawing: all figures draw in English and stay readable as code; what they say is one table of phrases in
 `farm.present.words`. Names of models, devices and reasons from records stay as they are.
 
     translated(latency_vs_context(rows), "es").layout.xaxis.title.text    # 'Contexto (tokens del prompt)'

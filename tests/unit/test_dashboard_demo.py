@@ -8,6 +8,7 @@ import pytest
 
 from farm.errors import FarmError
 from farm.present.dashboard.cast import cast_of
+from farm.present.dashboard.demo import one_subject
 from farm.present.dashboard.live import Now, Stream
 from farm.present.dashboard.recording import Frame, captions_of, frame_list
 from farm.present.dashboard.scenes import LONGEST_S, Scene, film_of
@@ -120,3 +121,13 @@ def test_captions_follow_each_other_through_all_scenes() -> None:
 def _seconds(clock: str) -> float:
     hours, minutes, seconds = clock.replace(",", ".").split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def test_a_figure_of_the_film_is_about_one_model_engine_and_batch_and_every_perplexity() -> None:
+    other = build.sweep(build.MISTRAL)
+    rows = rows_of(rich.rich_sweep() + other)
+    kept = one_subject([*rows, *(replace(row, batch_size=16, key=f"{row.key}-16") for row in rows)])
+    speed = [row for row in kept if row.kind == "speed"]
+    assert {(row.subject, row.batch_size) for row in speed} == {(rows[0].subject, 1)}
+    assert {row.model for row in kept if row.kind == "quality"} == {row.model for row in rows}
+    assert one_subject([]) == []

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from farm.present.expected import EXPECTED, Compared, compare, headline_rows, quality_rows, why
+from farm.present.expected import EXPECTED, Compared, compare, quality_rows, why
+from farm.present.ladder import headline_rows
 from farm.reduce import cell_rows
 from farm.rows import CellRow
 from tests.unit import record_builder as build

@@ -8,7 +8,7 @@ import pytest
 
 from farm.present import figure_files
 from farm.present.figure_files import write_drawings
-from farm.present.figures import all_drawings
+from farm.present.figures import FOLDERS, all_drawings
 from farm.reduce import cell_rows
 from tests.unit import record_builder as build
 
@@ -19,7 +19,7 @@ def test_pages_are_offline_and_byte_identical(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_drawings(all_drawings(ROWS), tmp_path / name, images=False)
     pages = sorted((tmp_path / "one").rglob("*.html"))
-    assert len(pages) == 13
+    assert len(pages) == len(FOLDERS)
     for page in pages:
         assert page.read_bytes() == (tmp_path / "two" / page.relative_to(tmp_path / "one")).read_bytes()
         sources = re.findall(r'(?:src|href)="([^"]+)"', page.read_text())
@@ -34,7 +34,7 @@ def test_without_a_browser_there_is_html_and_one_warning(tmp_path: Path, monkeyp
     monkeypatch.setattr(figure_files.plotly.io, "write_images", no_browser)
     written = write_drawings(all_drawings(ROWS), tmp_path)
     assert not list(tmp_path.rglob("*.png"))
-    assert len(list(tmp_path.rglob("*.html"))) == 13
+    assert len(list(tmp_path.rglob("*.html"))) == len(FOLDERS)
     (warning,) = written.warnings
     assert "Google Chrome" in warning and "install chromium" in warning
 
@@ -51,8 +51,8 @@ def test_all_images_are_drawn_by_one_browser_start(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(figure_files.plotly.io, "write_images", write_images)
     written = write_drawings(all_drawings(ROWS), tmp_path)
-    assert calls == [13] and written.warnings == ()
-    assert len(list(tmp_path.rglob("*.png"))) == 13
+    assert calls == [len(FOLDERS)] and written.warnings == ()
+    assert len(list(tmp_path.rglob("*.png"))) == len(FOLDERS)
 
 
 def test_a_page_tells_its_figure_in_words(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_figures_speak_spanish(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_a_real_browser_draws_a_real_png(tmp_path: Path) -> None:
-    written = write_drawings(all_drawings(ROWS)[:2], tmp_path)
+    drawings = all_drawings(ROWS)[:2]
+    written = write_drawings(drawings, tmp_path)
     assert written.warnings == ()
-    for name in ("summary_table", "latency_vs_context"):
-        data = (tmp_path / "benchmarks" / f"{name}.png").read_bytes()
+    for drawing in drawings:
+        data = (tmp_path / drawing.folder / f"{drawing.name}.png").read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 20_000
-    figure = all_drawings(ROWS)[1].figure
-    assert int.from_bytes(data[16:20], "big") == 2 * figure.layout.width  # the IHDR chunk's width
+        assert int.from_bytes(data[16:20], "big") == 2 * drawing.figure.layout.width  # the IHDR chunk's width

@@ -71,7 +71,7 @@ def test_the_page_can_be_reached_and_read_without_eyes_or_mouse() -> None:
     assert next(tag for name, tag in found.tags if name == "html")["lang"] == "es"
     assert next(tag for name, tag in found.tags if name == "a")["class"] == "skip"
     plots = [tag for _, tag in found.tags if tag.get("role") == "img"]
-    assert len(plots) == 11 and all(len(tag["aria-label"] or "") > 40 for tag in plots)
+    assert len(plots) == 12 and all(len(tag["aria-label"] or "") > 40 for tag in plots)
     frames = [tag for _, tag in found.tags if "frame" in (tag.get("class") or "")]
     assert all(tag["tabindex"] == "0" and (tag.get("aria-label") or tag.get("aria-labelledby")) for tag in frames)
 

@@ -57,7 +57,7 @@ def test_both_languages_have_the_same_figures_in_their_tables() -> None:
     for make in (results_page, readme_block):
         english, spanish = (make(subject(), language) for language in LANGUAGES)
         assert numbers("\n".join(table_lines(english))) == numbers("\n".join(table_lines(spanish)))
-        assert len(table_lines(english)) > 10
+        assert len(table_lines(english)) >= 9  # seven steps of the ladder under their head
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -15,10 +15,12 @@ from farm.present.dashboard.figure import CONFIG, drawn
 from farm.present.dashboard.parts import Part
 from farm.present.dashboard.reading import RunReader, Snapshot
 from farm.present.dashboard.scenes import Number, Scene, Shot, film_of
+from farm.present.sentence_parts import smallest_batch
 from farm.present.words import number, say
 from farm.rows import CellRow
 
 HEIGHT = 360
+ALL_ENGINES = "decode_ladder"  # the one figure that puts every engine on one pair of axes
 
 
 def scenes_in(reader: RunReader, language: str) -> tuple[Scene, ...]:
@@ -37,6 +39,16 @@ def demo_page(reader: RunReader, language: str) -> Part:
     stages = [_stage(scene, place, len(film), reader, rows, language) for place, scene in enumerate(film)]
     head = html.P(say(language, "demo_of", sweep=_name(snapshot)), className="quiet")
     return html.Div([head, html.Div(stages, id="stages"), _controls(film, language)], className="page demo", id="demo")
+
+
+def one_subject(rows: Sequence[CellRow]) -> list[CellRow]:
+    """Beside every quality row those of the first model, engine and device at its smallest batch.
+
+    A figure has a panel for each of them, and the stage has room for one.
+    """
+    speed = [row for row in rows if row.kind == "speed"]
+    own = {row.key for row in smallest_batch([row for row in speed if row.subject == speed[0].subject])}
+    return [row for row in rows if row.kind != "speed" or row.key in own]
 
 
 def _name(snapshot: Snapshot) -> str:
@@ -98,7 +110,7 @@ def _shot(shot: Shot, place: int) -> Part:
 
 def _picture(name: str, reader: RunReader, rows: Sequence[CellRow], language: str) -> list[Part]:
     """None where the figure has nothing to show."""
-    picture, figure = drawn(reader, name, rows, language)
+    picture, figure = drawn(reader, name, rows if name == ALL_ENGINES else one_subject(rows), language)
     if not picture.has_data:
         return []
     figure["layout"] |= {"height": HEIGHT, "margin": {"l": 60, "r": 12, "t": 24, "b": 104}}

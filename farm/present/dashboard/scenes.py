@@ -192,7 +192,7 @@ def _conclusions(rows: Sequence[CellRow], cast: Cast, language: str) -> Scene:
     told = [answer.lead.text for answer in answer_questions(rows, language)]
     if cast.is_suspect:
         told.append(say(language, "demo_suspect"))
-    return Scene("end", say(language, "demo_end_title"), tuple(told), figures=("pareto",))
+    return Scene("end", say(language, "demo_end_title"), tuple(told), figures=("decode_ladder",))
 
 
 def _timed(scenes: Sequence[Scene]) -> tuple[Scene, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from farm.present.figures.cache_gain import cache_gain
+from farm.present.figures.decode_ladder import decode_ladder
 from farm.present.figures.energy import energy_per_token
 from farm.present.figures.gantt import gantt
 from farm.present.figures.gantt_bars import LoggedEvent
@@ -63,6 +64,7 @@ def one_drawing(
 
 _OF_ROWS: dict[str, Callable[[Sequence[CellRow]], go.Figure]] = {
     "summary_table": summary_table,
+    "decode_ladder": decode_ladder,
     "latency_vs_context": latency_vs_context,
     "memory_footprint": memory_footprint,
     "prefill_vs_decode": prefill_vs_decode,

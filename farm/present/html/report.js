@@ -12,7 +12,7 @@ function loadPlotly() {
   drawWhenSeen();
 }
 
-// Figures: drawn when they come near the window, because 13 of them at once would hold the page for seconds.
+// Figures: drawn when they come near the window, because all of them at once would hold the page for seconds.
 function draw(plot) {
   if (plot.dataset.drawn) return;
   plot.dataset.drawn = "yes";

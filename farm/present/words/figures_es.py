@@ -6,6 +6,7 @@ PHRASES = {
     "Memory footprint by context and precision": "Memoria por contexto y precisión",
     "weights and KV cache only": "solo pesos y caché KV",
     "Prefill against decode": "Prefill frente a decodificación",
+    "Decode speed by engine and precision": "Velocidad de decodificación por motor y precisión",
     "Decode throughput by engine": "Rendimiento de decodificación por motor",
     "Decode throughput": "Rendimiento de decodificación",
     "Perplexity against the baseline precision": "Perplejidad frente a la precisión de referencia",
@@ -36,6 +37,8 @@ PHRASES = {
     "Minutes of work": "Minutos de trabajo",
     # Small print
     "bars: 95 % interval of the median": "barras: intervalo del 95 % de la mediana",
+    "whiskers: 95 % interval of the median": "bigotes: intervalo del 95 % de la mediana",
+    "tick: physical limit": "marca: límite físico",
     "crossover": "cruce",
     "crosses on top: points that failed": "cruces arriba: puntos que fallaron",
     "not drawn: what was measured at one context only": "sin dibujar: lo que se midió con un solo contexto",

@@ -85,7 +85,7 @@ new MutationObserver((changes) => {
     if (playing) tick();
   }
 
-  // Sentences one after the other, the generation at its own speed.
+  // One sentence at a time, as under a film; the generation at its own speed.
   function draw() {
     const stage = stages()[scene];
     const whole = Number(stage.dataset.seconds), at = second();
@@ -93,11 +93,15 @@ new MutationObserver((changes) => {
     const sentences = [...stage.querySelectorAll(".captions p")];
     const letters = sentences.map((one) => one.textContent.length);
     const all = letters.reduce((sum, one) => sum + one, 0) || 1;
-    let before = 0;
+    let before = 0, begun = 0;
     sentences.forEach((one, place) => {
-      one.classList.toggle("said", still || at >= (0.85 * whole * before) / all);
+      const isSaid = still || at >= (0.85 * whole * before) / all;
+      one.classList.toggle("said", isSaid);
+      if (isSaid) begun = place;
       before += letters[place];
     });
+    stage.classList.toggle("still", still);
+    sentences.forEach((one, place) => one.classList.toggle("now", place === begun));
     for (const box of stage.querySelectorAll(".shot")) {
       const pieces = JSON.parse(box.dataset.pieces);
       const there = still ? pieces : pieces.filter(([when]) => when <= at);
