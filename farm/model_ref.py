@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm.architectures import KNOWN, Architecture, from_config
+from farm.architectures import KNOWN, Architecture, architecture_of_config
 from farm.errors import SweepError, unknown
 
 SOURCES = ("hf", "local", "pypi", "random", "fake")
@@ -103,12 +103,13 @@ def _sample(file: Path, size: int, changed_ns: int) -> bytes:
 
 
 def architecture_of(model: ModelRef) -> Architecture | None:
-    """The model's shape as far as it is known without a download; None otherwise (hub models, unusual configs)."""
+    """The model's shape as far as it is known without a download; None otherwise (hub models, kinds that are counted
+    otherwise: a shape that promises too much would refuse cells that fit)."""
     if model.source in ("random", "pypi"):
         return KNOWN["smollm2-135m" if model.source == "pypi" else model.name]
     if model.source != "local" or model.path is None:
         return None
     try:
-        return from_config(json.loads((Path(model.path) / "config.json").read_text()))
-    except (OSError, ValueError, KeyError):
+        return architecture_of_config(json.loads((Path(model.path) / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None

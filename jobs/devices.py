@@ -7,7 +7,7 @@ import pynvml
 
 
 def gpu_memory_bytes() -> list[int]:
-    """Total memory of each visible GPU in bytes; empty without an NVIDIA driver."""
+    """Total memory of each GPU of this machine, visible or not, in bytes; empty without an NVIDIA driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -30,7 +30,8 @@ def resolve_device(device: str) -> str:
 
 
 def device_memory_bytes(device: str) -> int | None:
-    """Memory of the smallest device of this kind here; None when it cannot be told."""
+    """Memory of the largest device of this kind here: what fits no GPU is refused unseen, not what a small one beside
+    it (that of a screen, or a hidden one) could not hold. None when it cannot be told."""
     if device == "cpu":
         return int(psutil.virtual_memory().total)
-    return min(gpu_memory_bytes(), default=None)
+    return max(gpu_memory_bytes(), default=None)

@@ -1,5 +1,6 @@
 """What tells one local model from another: its weights, and not the folder it lies in."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import SweepError
-from farm.model_ref import BLOCK_BYTES, BLOCKS, fingerprint, parse_model
+from farm.model_ref import BLOCK_BYTES, BLOCKS, architecture_of, fingerprint, parse_model
 
 SIZE = 3 * BLOCKS * BLOCK_BYTES  # a third of it is read
 
@@ -51,6 +52,20 @@ def test_a_tiny_file_has_a_fingerprint_too(tmp_path: Path, size: int) -> None:
 
 def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "nowhere") == "missing"
+
+
+SHAPE = {
+    "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4,
+    "vocab_size": 1000, "max_position_embeddings": 512,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "is_known"), [("llama", True), ("phi", False), ("mixtral", False), (None, False)])
+def test_only_shapes_that_are_counted_right_are_known(tmp_path: Path, kind: str | None, is_known: bool) -> None:
+    """Phi has two feed-forward matrices where Llama has three: counted as Llama it would be refused where it fits."""
+    folder = model(tmp_path / "mine")
+    (folder / "config.json").write_text(json.dumps(SHAPE | ({"model_type": kind} if kind else {})))
+    assert (architecture_of(parse_model(str(folder))) is not None) == is_known
 
 
 def test_weights_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
