@@ -9,14 +9,14 @@ that what the model takes is counted.
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from farm.architectures import Architecture, architecture_of_config
+from farm.architectures import architecture_of_config
 from farm.catalog import REFERENCES
 from farm.cells import Load
-from farm.errors import ModelUnavailable
+from farm.errors import ModelUnavailable, Unsupported
 from farm.quantization import parse_quantization
-from jobs.checkpoints import prepared
+from jobs.checkpoints import prepared, quantization_config
 from jobs.effective import Request
 from jobs.engines.base import Engine, Reference
 from jobs.engines.eager import EagerEngine
@@ -32,38 +32,50 @@ def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     """Load once. Raises Unsupported with the reason, ModelNotFound, ModelUnavailable, or what torch raises."""
     wanted = parse_quantization(load.quantization)
     backend = usable_backend(wanted, load.device)
-    located = readable(prepared(backend, wanted, locate(load.model, cache), load, cache))
+    named = locate(load.model, cache)
+    located = readable(prepared(backend, wanted, named, load, cache))
     meter = meter_for(load.device)
     model = backend.load(wanted, located, load, seed)
     tokenizer = load_tokenizer(located, load)
     release_unused(load.device)
     classes, dtype = backend.linear_classes(wanted, load.device), backend.dtype(wanted, load.device)
     request = Request(load.quantization, classes, dtype, backend.details(wanted, model))
-    reference = reference_of(load, located, cache, seed)
+    reference = reference_of(load, named, cache, seed)
     return EagerEngine(model.eval(), tokenizer, stopwatch_for(load.device), meter, request, reference)
 
 
-def reference_of(load: Load, located: Located, cache: Path | None, seed: int) -> Reference:
-    """The same weights in the reference precision: opened on demand, sized before it is opened."""
+def reference_of(load: Load, named: Located, cache: Path | None, seed: int) -> Reference:
+    """The same weights in the reference precision: opened on demand, sized before it is opened. `named`: the model as
+    the sweep names it, before a checkpoint is made of it."""
     name = REFERENCES[load.device]
     if load.quantization == name:
         return Reference(name, load.device)
+    if quantization_config(named) is not None:
+        return Reference(name, load.device, _refuse_quantized)
     other = replace(load, quantization=name, engine="eager")
-    return Reference(name, load.device, lambda: load_engine(other, cache, seed), _weights_bytes(located, name))
+    return Reference(name, load.device, lambda: load_engine(other, cache, seed), _weights_bytes(named, name))
 
 
-def _weights_bytes(located: Located, quantization: str) -> int | None:
-    """None where the shape is not known: then only trying can tell whether it fits."""
-    widths = parse_quantization(quantization)
-    architecture = located.random or _architecture_in(Path(located.name_or_path))
-    return int(architecture.weight_bytes(widths.linear_bits, widths.other_bits)) if architecture else None
+def _refuse_quantized() -> NoReturn:
+    """It would load as it is, and be found to agree with itself."""
+    raise Unsupported("its weights are published quantized, so there are none in 16 bit to compare them with")
 
 
-def _architecture_in(folder: Path) -> Architecture | None:
+def _weights_bytes(named: Located, quantization: str) -> int | None:
+    """None where nothing of the model is on this machine: then only trying can tell whether it fits."""
+    folder, widths = Path(named.name_or_path), parse_quantization(quantization)
+    architecture = named.random or architecture_of_config(_config_in(folder))
+    if architecture is not None:
+        return int(architecture.weight_bytes(widths.linear_bits, widths.other_bits))
+    stored_bits = 32 if "float32" in (_config_in(folder).get("dtype"), _config_in(folder).get("torch_dtype")) else 16
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) * widths.other_bits // stored_bits or None
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
     try:
-        return architecture_of_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def load_tokenizer(located: Located, load: Load) -> Tokenizer:

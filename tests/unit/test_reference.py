@@ -1,10 +1,13 @@
 """Which model the logits are compared with, and whether there is room for it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from farm.cells import Load
+from farm.errors import Unsupported
 from farm.model_ref import parse_model
 from jobs import loading
 from jobs.agreement import HEADROOM_BYTES, why_no_room
@@ -33,6 +36,27 @@ def test_the_reference_is_the_same_weights_in_16_bit(
 def test_the_reference_itself_is_compared_with_nothing(device: str, name: str) -> None:
     load = Load(parse_model("random:smollm2-135m"), name, "eager", device)
     assert loading.reference_of(load, locate(load.model), None, 0) == Reference(name, device)
+
+
+def local(folder: Path, **config: object) -> Load:
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"x" * 1000)
+    return Load(parse_model(str(folder)), "nf4", "eager", "cpu")
+
+
+@pytest.mark.parametrize(("stored", "needed"), [("bfloat16", 2000), ("float32", 1000)])
+def test_the_room_for_a_model_of_another_kind_is_that_of_its_files(tmp_path: Path, stored: str, needed: int) -> None:
+    """Not to know would mean to try, and to run out of memory: a finding that says the quantized model does not fit."""
+    load = local(tmp_path, model_type="mixtral", dtype=stored)
+    assert loading.reference_of(load, locate(load.model), None, 0).needed_bytes == needed
+
+
+def test_weights_that_are_published_quantized_are_not_compared_with_themselves(tmp_path: Path) -> None:
+    load = replace(local(tmp_path, quantization_config={"quant_method": "awq"}), quantization="awq")
+    found = loading.reference_of(load, locate(load.model), None, 0)
+    assert found.open is not None
+    with pytest.raises(Unsupported, match="published quantized"):
+        found.open()
 
 
 def test_room_is_asked_for_the_weights_and_what_a_comparison_takes() -> None:
