@@ -21,7 +21,7 @@ from farm.reduce import cell_rows
 from farm.store import Manifest, RunFolder
 from tests.unit import record_builder as build
 from tests.unit.record_builder import speed
-from tests.unit.records import record
+from tests.unit.records import record, trial
 from tests.unit.sweeps import cells, sweep
 from tests.unit.test_driver import TICK, Clock, Driver, ScriptedPool, whole
 
@@ -164,6 +164,40 @@ def test_a_busy_canary_and_its_neighbours_begin_together_and_its_record_lies_apa
     assert [r.key for r in folder.results()] == [cell_key(first), cell_key(second)]
     assert [r.attempt for r in folder.results()] == [1, 1]
     assert len(folder.read()) == 2
+
+
+class DisturbedPool(ScriptedPool):
+    """Three groups at once; whatever runs beside others decodes half as fast."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock(), capacity=3)
+        self.most_after: list[int] = []
+
+    def check(self, loads: object) -> None: ...
+    def prepare(self, loads: object) -> tuple[()]:
+        return ()
+
+    def script(self, request: GroupRequest) -> list[Event | str]:
+        number = len(self.requests)  # 1: the canary alone; 2 to 4: the canary and two groups; then the groups again
+        self.most_after.append(len(self._live) + 1)
+        slower = 2.0 if 2 <= number <= 4 else 1.0
+        (key,), (cell,) = request.keys, request.cells
+        trials = (trial(0, decode_s=0.3 * slower), trial(1, decode_s=0.3 * slower))
+        plain = record(cell, attempt=request.attempt_of(key))
+        ended = CellEnded(replace(plain, speed=replace(plain.speed, trials=trials)))
+        return [Loading(1, "h"), Loaded(1.0), Running(key, 0, 1), *[TICK] * 3, Running(key, 1, 2), ended, Ended()]
+
+
+@pytest.mark.parametrize("serialize", [False, True])
+def test_what_was_disturbed_is_marked_and_measured_again_alone_when_asked(tmp_path: Path, serialize: bool) -> None:
+    folder, pool = RunFolder(tmp_path), DisturbedPool()
+    asked = sweep(canary=True, quantizations=["fp16", "int8"], cache_modes=["on"])
+    summary = run_sweep(asked, folder, pool, serialize=serialize)
+    assert folder.interference().is_disturbing and folder.interference().decode.percent == pytest.approx(100)
+    found = {(r.attempt, r.disturbed is None, r.speed.trials[0].decode_s) for r in folder.results()}
+    assert found == ({(2, True, 0.3)} if serialize else {(1, False, 0.6)})
+    assert pool.most_after == [1, 1, 2, 3, 1, 1][: 6 if serialize else 4]  # how many were at work as each one started
+    assert (summary.statuses, summary.measured, summary.left) == ({"ok": 2}, 2, 0)
 
 
 def test_neighbours_are_those_of_the_same_machine_while_the_cell_was_measured(tmp_path: Path) -> None:
