@@ -209,6 +209,7 @@ DEVICE void store(uint4* to, const uint4& words) { *to = words; }
 DEVICE u64 cycles() { return 0; }
 DEVICE void wait_a_little() { emulation::pause(); }
 
+DEVICE u32 and_or(u32 word, u32 mask, u32 bits) { return (word & mask) | bits; }
 DEVICE u32 pick_bytes(u32 a, u32 b, u32 selector) {
     const u64 bytes = static_cast<u64>(b) << 32 | a;
     u32 picked = 0;

@@ -117,6 +117,12 @@ DEVICE u32 count_up(u32* counter) { return atomicAdd(counter, 1u); }
 
 DEVICE u32 bits_of(float value) { return __float_as_uint(value); }
 DEVICE float of_bits(u32 bits) { return __uint_as_float(bits); }
+// (word & mask) | bits in one instruction; left to itself the compiler takes two, each with one of the constants.
+DEVICE u32 and_or(u32 word, u32 mask, u32 bits) {
+    u32 result;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(word), "r"(mask), "r"(bits));
+    return result;
+}
 DEVICE u32 pick_bytes(u32 a, u32 b, u32 selector) { return __byte_perm(a, b, selector); }
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float exp_fast(float x) { return __expf(x); }

@@ -24,8 +24,9 @@ constexpr int LANE_DIMS = HEAD_DIM / 32;
 constexpr int QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
 constexpr int ATTENDED = HEADS * HEAD_DIM;
 
-constexpr int SUM_TILES = 16;                        // tiles whose sums wait for the end of a product,
-constexpr int GATED_TILES = EARLY ? 4 : SUM_TILES;   // or of the gated one, whose results go on their way sooner
+constexpr int SUM_TILES = 16;  // tiles whose sums there is room for,
+constexpr int GROUP_TILES = EARLY ? SUM_TILES / 2 : SUM_TILES;  // of them those that are added up at once, or
+constexpr int GATED_TILES = EARLY ? 4 : SUM_TILES;  // those of the gated product, whose results then leave sooner
 constexpr int AHEAD = AHEAD_KIB * 1024 / (TILE * SLICE);  // stages that the scout is ahead
 
 CONSTANT int least(int a, int b) { return a < b ? a : b; }

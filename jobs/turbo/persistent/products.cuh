@@ -7,7 +7,7 @@
 // Codes become halves by their bits: 1024 + code is the half 0x6400 | code, 1024 + 16 code is 0x6400 | code << 4. What the
 // 1024 (and the zero point) add is known: the sum of the inputs, a `correction` of each piece, made when they were staged.
 
-DEVICE u32 pair_of_halves(u32 word, u32 mask) { return (word & mask) | 0x64006400u; }
+DEVICE u32 pair_of_halves(u32 word, u32 mask) { return and_or(word, mask, 0x64006400u); }
 
 // A lane's inputs of a piece: with three others it has all that 64 bytes of each row are multiplied with.
 template <int BITS>
@@ -206,26 +206,30 @@ DEVICE void begin_to_multiply(Ring& ring, const Turns& turns) {
         multiply_tile<0, EARLY_BYTES>(product, ring, ring.shared->sums[count++]);
 }
 
+// The warps take turns in adding up.
+DEVICE int thread_in_turn(int group) { return (thread_number() + group * (CONSUMERS - 32)) % CONSUMERS; }
+
 // `finish(row, sums, others)` gets rows `row` and `row + 1`, each once; `others`, with PAIRED, are those of `up`.
 template <int BITS, int ROWS, int COLUMNS, bool PAIRED, int EARLY_BYTES = 0, class Finish>
 DEVICE void multiply(Ring& ring, Turns& turns, Finish&& finish) {
     Shared* shared = ring.shared;
-    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2, TILES = PAIRED ? GATED_TILES : SUM_TILES;
-    constexpr int ROW = COLUMNS / 8 * BITS;
+    constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2, ROW = COLUMNS / 8 * BITS;
+    constexpr int TILES = EARLY_BYTES > 0 ? SUM_TILES : PAIRED ? GATED_TILES : GROUP_TILES;
     const WarpProduct<BITS, COLUMNS> product(shared);
     int tile = turns.first();
-    while (tile < ROWS / TILE) {
+    for (int group = 0; tile < ROWS / TILE; group++) {
+        float(*sums)[WARPS][TILE] = shared->sums + group * TILES % SUM_TILES;
         const int first = tile;
         int count = 0;
         for (; tile < ROWS / TILE && count < TILES; tile += BLOCKS)
-            multiply_tile<EARLY_BYTES, ROW>(product, ring, shared->sums[count++]);
+            multiply_tile<EARLY_BYTES, ROW>(product, ring, sums[count++]);
         consumers_sync();
-        for (int i = thread_number(); i < count * TWOS; i += CONSUMERS) {
+        for (int i = thread_in_turn(group); i < count * TWOS; i += CONSUMERS) {
             const int at = i / TWOS, row = 2 * (i % TWOS);
-            const Two others = PAIRED ? two_rows(shared->sums[at], row + TILE / 2) : Two{0, 0};
-            finish((first + at * BLOCKS) * OUTPUTS + row, two_rows(shared->sums[at], row), others);
+            const Two others = PAIRED ? two_rows(sums[at], row + TILE / 2) : Two{0, 0};
+            finish((first + at * BLOCKS) * OUTPUTS + row, two_rows(sums[at], row), others);
         }
-        consumers_sync();
+        if (!EARLY) consumers_sync();  // else the next sums lie elsewhere, and those after them come behind another meeting
     }
     turns.pass(ROWS / TILE);
 }

@@ -113,9 +113,10 @@ DEVICE void ask_for_slice(Taker& taker, const Matrix& matrix, int tile, int slic
     taker.end();
 }
 
-// Tile by tile; of all tiles the first FIRST slices before the others.
+// Tile by tile; of all tiles the first FIRST slices before the others. The matrix's addresses come by value: read through a
+// reference, they would be read from memory again for each stage.
 template <int BITS, int ROWS, int COLUMNS, bool PAIRED, int FIRST = 0, class Taker>
-DEVICE void ask_for_matrix(Taker& taker, Turns& turns, const Matrix& matrix) {
+DEVICE void ask_for_matrix(Taker& taker, Turns& turns, const Matrix matrix) {
     constexpr int SLICES = rounds(COLUMNS / 8 * BITS, SLICE);
     for (int from = 0, to = FIRST; from < SLICES; from = to, to = SLICES)
         for (int tile = turns.first(); tile < ROWS / TILE; tile += BLOCKS)

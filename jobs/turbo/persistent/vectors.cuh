@@ -55,15 +55,16 @@ struct Part {
         }
     }
     // From other blocks. One chunk is waited for before the others are asked for, all at once: the senders end together,
-    // and asking in vain for everything would take the bandwidth that the weights need.
+    // and asking in vain for everything would take the bandwidth that the weights need. With EARLY two are few enough.
     DEVICE void receive_from(const u32* mail) {
-        if (is_there(0))
+        constexpr bool AT_ONCE = EARLY && CHUNKS <= 2;
+        if (!AT_ONCE && is_there(0))
             while (!receive(mail + 4 * number(0), chunk[0].pairs)) wait_a_little();
         bool all = false;
         while (!all) {
             all = true;
 #pragma unroll
-            for (int i = 1; i < CHUNKS; i++)
+            for (int i = AT_ONCE ? 0 : 1; i < CHUNKS; i++)
                 if (is_there(i)) all = receive(mail + 4 * number(i), chunk[i].pairs) && all;
             if (!all) wait_a_little();
         }
