@@ -10,7 +10,7 @@
 outside the closed sets of `farm.catalog` are refused with the valid ones listed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from farm.quantization import parse_quantization
 from farm.runtime_env import RuntimeEnv
 from farm.sanity import MAX_PPL_RATIO
 from farm.strict_yaml import InvalidYaml, load_yaml
+from farm.validation import one_sentence
 
 MAX_YAML_BYTES = 1_000_000
 AXES = ("model", "quantization", "engine", "cache_mode", "context", "batch_size")
@@ -226,26 +227,7 @@ def parse_sweep(text: str, where: str = "sweep") -> Sweep:
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
-        raise SweepError(f"{where}: {_sentence(error)}") from None
-
-
-def _own_problems(problems: Sequence[Any]) -> list[Any]:
-    """Without those that follow from others: a list that is empty once its wrong entries are taken out."""
-    wrong = {problem["loc"][:-1] for problem in problems}
-    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in wrong]
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first problem as one sentence: where, what, the valid choices; then how many more there are."""
-    problems = sorted(_own_problems(error.errors()), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    path = ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in first["loc"]).replace(".[", "[")
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return unknown("key", path, _keys_at(first["loc"])) + more
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] in ("value_error", "missing") else f" (given: {first['input']!r})"
-    return f"{path}: {message}{given}{more}" if path else message + more
+        raise SweepError(f"{where}: {one_sentence(error, _keys_at)}") from None
 
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
