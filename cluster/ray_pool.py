@@ -143,10 +143,6 @@ class RayPool:
                 del self._streams[stream]
             yield job, event
 
-    def has_news(self, timeout_s: float) -> bool:
-        """Is there an event to take? The worker that sent it does nothing until it is taken."""
-        return bool(ray.wait(list(self._streams), num_returns=1, timeout=timeout_s, fetch_local=True)[0])
-
     def _next_event(self, stream: Any, job: JobId) -> Event:
         """The next event of a stream that is ready; a dead worker's last event is Died."""
         try:

@@ -1,6 +1,6 @@
 """Who is told what happens during a run. The default looks away; the terminal's progress view is one that looks.
 
-Observers only watch: nothing they do or fail to do changes what is measured.
+Observers only watch: they change nothing of what is measured. One that raises ends the run, as Ctrl-C would.
 """
 
 from collections.abc import Hashable, Sequence

@@ -180,18 +180,20 @@ class Sweep(_Strict):
 
     @model_validator(mode="after")
     def _prompts_fill_a_batch(self) -> "Sweep":
-        if max(self.batch_sizes) > self.prompts.per_length:
+        largest = max(self.batch_sizes + tuple(size for rule in self.include for size in rule.batch_size or ()))
+        if largest > self.prompts.per_length:
             raise ValueError(
-                f"batch_sizes: a batch of {max(self.batch_sizes)} needs as many different prompts, but "
+                f"batch_sizes: a batch of {largest} needs as many different prompts, but "
                 f"prompts.per_length is {self.prompts.per_length}; raise it or lower the batch size"
             )
         return self
 
     @model_validator(mode="after")
     def _spreads_what_it_has(self) -> "Sweep":
+        named = self.models + tuple(name for rule in self.include for name in rule.model or ())
         for name in self.gpus_per_model:
-            if name not in self.models:
-                raise ValueError(unknown("model", name, self.models, "gpus_per_model"))
+            if name not in named:
+                raise ValueError(unknown("model", name, named, "gpus_per_model"))
         return self
 
     def runtime_env_of(self, quantization: str) -> RuntimeEnv | None:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.ray_cluster import ray
 from cluster.ray_pool import RayPool
 from cluster.run import open_pool, run_sweep
 from farm.cells import Cell
@@ -137,8 +138,7 @@ class FarmTurns:
                 self._record = event.record
                 return False
             if isinstance(event, Running) and event.key == self.key:
-                while not self.pool.has_news(1.0):
-                    pass
+                ray.wait(list(self.pool._streams), fetch_local=True)  # the worker that sends rests until it is taken
                 return True
 
     def tpots_s(self) -> list[float]:

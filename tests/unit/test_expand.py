@@ -53,6 +53,8 @@ def test_what_runs_on_one_gpu_is_not_spread(wrong: dict[str, object], named: str
 def test_gpus_of_a_model_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"gpus_per_model: unknown model 'fake:slow'; valid: fake:steady"):
         sweep(gpus_per_model={"fake:slow": 2})
+    found = cells("cuda", gpus_per_model={"fake:slow": 2}, include=[{"model": "fake:slow"}])
+    assert {cell.load.gpus for cell in found if cell.load.model.name == "slow"} == {2}
 
 
 def test_exclude_drops_what_matches_every_axis_named() -> None:

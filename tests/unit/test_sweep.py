@@ -40,6 +40,7 @@ def test_bare_yaml_switches_are_words() -> None:
         (GOOD + "exclude: [{contxt: 3}]", "unknown key 'exclude[0].contxt'; valid: model, quantization"),
         (GOOD + "runs: 0", "runs: Input should be greater than or equal to 1 (given: 0)"),
         (GOOD + "batch_sizes: [64]", "a batch of 64 needs as many different prompts, but prompts.per_length is 50"),
+        (GOOD + "include: [{batch_size: 64}]", "a batch of 64 needs as many different prompts"),
         (GOOD + "device: tpu", "unknown device 'tpu'; valid: auto, cuda, cpu"),
         (GOOD + "runtime_env: {awq: {py: x}}", "unknown key 'runtime_env"),
     ],
