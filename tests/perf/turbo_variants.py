@@ -135,6 +135,10 @@ class Bench:
         candidates = [Candidate(Outcome(name), replace(self._build, **options_of(name))) for name in names]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda each: _compile(each, compile_kernel), candidates))
+        for each in candidates:
+            _compile(
+                each, compile_kernel
+            )  # of a success at once from the cache; of a failure once more, in this thread
         self._check(candidates)
         time_of = steps_s or _steps_s
         runs = {each.outcome.name: partial(self._timed, each.step, time_of) for each in candidates if each.step}
@@ -179,7 +183,7 @@ class Bench:
 def _compile(candidate: Candidate, compile_kernel: Callable[[Build], Kernel]) -> None:
     """The others go on whatever happens here, hence the broad catch: the error is the result."""
     try:
-        candidate.kernel = compile_kernel(candidate.build)
+        candidate.kernel, candidate.outcome.error = compile_kernel(candidate.build), None
     except Exception as error:
         candidate.outcome.error = f"{type(error).__name__}: {error}"
 

@@ -23,6 +23,7 @@ from tests.emulation import emulated_kernel
 # of 512 bytes a row, the inputs of the last product of a layer come in several.
 TINY = Architecture(2, 1024, 2048, 16, 4, 64, 272, 512, False, 10000.0, 1e-5)
 LONGEST = 512
+ALL_OPTIONS = {"hold_inputs": True, "early": True, "ahead_kib": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,17 @@ def test_on_a_gpu(name: str, length: int) -> None:
     made = generate(decoder, prompt_of(length), build, compiled_kernel(build, decoder.device), steps=40)
     assert len(set(made.new)) > 5
     check(decoder, made)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("options", [{"hold_inputs": True}, {"early": True}, {"ahead_kib": 64}, ALL_OPTIONS])
+def test_options_on_a_gpu(name: str, options: dict[str, Any]) -> None:
+    """Few blocks and short stages, so that the last product of a layer begins early as it does in large models."""
+    decoder = decoder_of(*RECIPES[name], device="cuda")
+    build = replace(build_for(decoder.shape, decoder.weights, blocks=20), slice_bytes=512, **options)
+    check(decoder, generate(decoder, prompt_of(129), build, compiled_kernel(build, decoder.device), steps=40))
 
 
 def test_what_it_cannot_serve_is_told() -> None:

@@ -1,5 +1,6 @@
 """The comparison of the persistent step's variants: what it does is the same on a CPU, only the times are made up."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_all_take_turns_and_ratios_are_of_the_same_round() -> None:
 def test_one_that_fails_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turbo_variants, "TOKENS", 3)
 
+    @cache
     def compile_kernel(build: Build) -> Kernel:
         if build.early:
             raise RuntimeError("no such option")

@@ -55,17 +55,19 @@ struct Part {
         }
     }
     // From other blocks. One chunk is waited for before the others are asked for, all at once: the senders end together,
-    // and asking in vain for everything would take the bandwidth that the weights need. With EARLY two are few enough.
+    // and asking in vain for everything would take the bandwidth that the weights need. With EARLY two are few enough, and
+    // of more the one that is sent last is waited for.
     DEVICE void receive_from(const u32* mail) {
         constexpr bool AT_ONCE = EARLY && CHUNKS <= 2;
-        if (!AT_ONCE && is_there(0))
-            while (!receive(mail + 4 * number(0), chunk[0].pairs)) wait_a_little();
+        constexpr int FIRST = EARLY && SIZE / 8 % CONSUMERS == 0 ? CHUNKS - 1 : 0;
+        if (!AT_ONCE && is_there(FIRST))
+            while (!receive(mail + 4 * number(FIRST), chunk[FIRST].pairs)) wait_a_little();
         bool all = false;
         while (!all) {
             all = true;
 #pragma unroll
-            for (int i = AT_ONCE ? 0 : 1; i < CHUNKS; i++)
-                if (is_there(i)) all = receive(mail + 4 * number(i), chunk[i].pairs) && all;
+            for (int i = 0; i < CHUNKS; i++)
+                if ((AT_ONCE || i != FIRST) && is_there(i)) all = receive(mail + 4 * number(i), chunk[i].pairs) && all;
             if (!all) wait_a_little();
         }
     }
