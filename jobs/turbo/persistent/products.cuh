@@ -108,7 +108,7 @@ struct Pieces<4> {
 };
 
 // One warp's share of a product: every WARPS-th piece of each row. The inputs of these pieces are the same for every
-// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile, two pieces at once.
+// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile.
 template <int BITS, int COLUMNS>
 struct WarpProduct {
     static constexpr int ROW = COLUMNS / 8 * BITS, EACH = PIECE * 8 / BITS;  // inputs of a piece
