@@ -60,7 +60,8 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
 
     def compare(self, answer: Answer, plain: Answer, tolerance: float) -> None:
-        self.difference, self.same_tokens = answer.difference(plain), answer.same_tokens(plain)
+        self.difference = answer.difference(plain)
+        self.same_tokens = answer.same_tokens(plain) if plain.tokens else None
         if not self.difference <= tolerance:
             self.error = f"answers otherwise: {self.difference:.2g} off, {tolerance:.2g} is rounding"
 
