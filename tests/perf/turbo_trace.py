@@ -24,6 +24,7 @@ from jobs.turbo.recipe import recipe_for
 from jobs.turbo.step import DecodeState
 from jobs.turbo.weights import weight_bytes
 from tests.perf.turbo_outcomes import options_of
+from tests.perf.turbo_variants import device_s
 
 STEPS = 20
 
@@ -70,13 +71,7 @@ def _time(step: PersistentStep) -> float:
     """Seconds of one step, the mean of STEPS after as many discarded."""
     for _ in range(STEPS):
         step.run()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    for _ in range(STEPS):
-        step.run()
-    end.record()
-    torch.cuda.synchronize()
-    return float(start.elapsed_time(end)) / 1000 / STEPS
+    return device_s(step.run, STEPS)
 
 
 def _say(decoder: TurboDecoder, given: argparse.Namespace, step: PersistentStep, step_s: float) -> None:

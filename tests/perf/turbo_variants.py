@@ -201,14 +201,14 @@ def _wait(name: str, device: torch.device) -> None:
 
 
 def _steps_s(step: PersistentStep) -> float:
-    return _device_s(step.run, STEPS)
+    return device_s(step.run, STEPS)
 
 
 def _prompt_s(prompt: Prompt) -> float:
-    return _device_s(prompt.graph.run, 2)
+    return device_s(prompt.graph.run, 2)
 
 
-def _device_s(work: Callable[[], None], times: int) -> float:
+def device_s(work: Callable[[], None], times: int) -> float:
     """Seconds on the device of one of so many in a row."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
