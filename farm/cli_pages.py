@@ -7,9 +7,16 @@ from pathlib import Path
 
 import click
 
-POOL = click.option("--pool", "pool_kind", type=click.Choice(["ray", "inline"]), default="ray", show_default=True)
+POOL = click.option(
+    "--pool",
+    "pool_kind",
+    type=click.Choice(["ray", "inline"]),
+    default="ray",
+    show_default=True,
+    help="ray: a fresh process for each load group; inline: this process, under a debugger if you like.",
+)
 LANG = click.option(
-    "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="Of figures and report.html."
+    "--lang", type=click.Choice(["en", "es"]), default="en", show_default=True, help="English or Spanish words."
 )
 
 

@@ -41,10 +41,21 @@ def advice(rows: Sequence[CellRow], limits: Limits, language: str) -> Advice:
     """Judge every configuration measured with a KV cache at the asked (or longest) context and (smallest) batch."""
     found = _at_smallest_batch(fronts([row for row in rows if _is_asked(row, limits)]))
     if not found:
-        return Advice((Sentence(say(language, "spot_nothing")),), has_choice=False)
+        return Advice((_nothing(rows, limits, language),), has_choice=False)
     parts = [_of_front(front, limits, language, several=len(found) > 1) for front in found]
     sentences = tuple(sentence for part in parts for sentence in part.sentences)
     return Advice(sentences, all(part.has_choice for part in parts))
+
+
+def _nothing(rows: Sequence[CellRow], limits: Limits, language: str) -> Sentence:
+    """Why there is nothing to judge; where only the asked length or batch is missing, which there are."""
+    known = [row for front in fronts(rows) for row in front.rows]
+    if not known:
+        return Sentence(say(language, "spot_nothing"))
+    shown = [row for row in rows if row.kind == "speed" and row.is_ok]
+    contexts = ", ".join(number(size) for size in sorted({row.context_tokens or 0 for row in shown}))
+    batches = ", ".join(number(size) for size in sorted({row.batch_size or 0 for row in shown}))
+    return Sentence(say(language, "advise_not_measured", contexts=contexts, batches=batches))
 
 
 def _is_asked(row: CellRow, limits: Limits) -> bool:

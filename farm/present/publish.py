@@ -14,6 +14,7 @@ from farm.errors import FarmError
 from farm.expand import expand
 from farm.keys import cell_key
 from farm.present.atomic import write_atomically
+from farm.present.figure_files import LIBRARY
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import replace_block
 from farm.present.report import Outputs, write_outputs
@@ -31,15 +32,23 @@ _ELSEWHERE = {"report.html": "benchmarks/report.html"}  # the top folder holds n
 
 def publish(run: RunFolder, root: Path, images: bool = True) -> Outputs:
     """Write everything below `root`. Raises FarmError for records of the fake engine and for a README without marks."""
+    _check_readmes(root)
     subject = subject_of(run)
     with tempfile.TemporaryDirectory() as scratch:
         told = (images, subject.sweep, subject.events, run.interference(), subject.asked)
-        made = write_outputs(subject.records, Path(scratch), *told)
+        made = write_outputs(subject.records, Path(scratch), *told, library=f"../{LIBRARY}")
         files = [_moved(file, Path(scratch), root) for file in made.files]
     files.append(write_atomically(root / ARCHIVE, pack(run.storage)))
     files += [write_atomically(root / f, results_page(subject, lang).encode()) for f, lang in PAGES.items()]
     files += [replace_block(root / f, MARK, readme_block(subject, lang)) for f, lang in READMES.items()]
     return Outputs(tuple(files), made.warnings)
+
+
+def _check_readmes(root: Path) -> None:
+    """Before anything is written: a folder that is not the project must not be half filled."""
+    for name in READMES:
+        if not (root / name).is_file():
+            raise FarmError(f"{root}: no {name} here, so this is not the project; name its folder with --into")
 
 
 def subject_of(run: RunFolder) -> Subject:

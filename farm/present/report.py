@@ -7,7 +7,7 @@ Why from records alone: results, tables and figures can be made again on any mac
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.interference import Interference
@@ -42,13 +42,14 @@ def write_outputs(
     asked: int | None = None,
     allow_fake: bool = False,
     lang: str = DEFAULT,
+    library: str | None = None,
 ) -> Outputs:
     """Write report.html, benchmarks, figures and metrics below `out`.
 
     `sweep` is the sweep's name; `events` the run's log; `found` what its canary says; `asked` how many cells it was to
     measure: with fewer rows, page and JSON say that they are of a part. `images=False` skips the PNGs; `lang` is that
-    of figures and page, CSV and JSON have none. Raises FarmError for records of the fake engine unless allowed, and for
-    a language nobody wrote.
+    of figures and page, CSV and JSON have none; `library` is where the page finds plotly (None: within it). Raises
+    FarmError for records of the fake engine unless allowed, and for a language nobody wrote.
     """
     check_language(lang)
     if not allow_fake:
@@ -60,6 +61,7 @@ def write_outputs(
     drawings = all_drawings(cells, final, events, lang)
     shown = drawings if shows_all_batches(cells) else all_drawings(report_rows(cells), final, events, lang)
     more = run_methods(found, schedule_of(chart_of(events, final)), lang)
-    page = write_report_html(out / "report.html", page_of(cells, final, shown, lang, sweep, more, asked))
+    page = replace(page_of(cells, final, shown, lang, sweep, more, asked), library=library)
+    report_html = write_report_html(out / "report.html", page)
     drawn = write_drawings(drawings, out, images, lang)
-    return Outputs((page, results_csv, cells_csv, report, *drawn.files), drawn.warnings)
+    return Outputs((report_html, results_csv, cells_csv, report, *drawn.files), drawn.warnings)

@@ -151,8 +151,10 @@ class ObjectStore:
 
 def _open(uri: str) -> tuple[Any, str]:
     """The client and the run's root in it; no listings are cached, since another driver may write."""
-    protocol = uri.partition("://")[0].lower()
-    package = CLIENTS.get(protocol)
+    protocol, _, place = uri.partition("://")
+    if not place:
+        raise StoreError(f"{protocol.rstrip(':')}://: no bucket is named; write it as in s3://BUCKET/runs/NAME")
+    package = CLIENTS.get(protocol.lower())
     if package and importlib.util.find_spec(package) is None:
         raise StoreError(f"{uri}: {protocol}:// needs the package {package}: pip install -r requirements-stores.txt")
     try:

@@ -69,6 +69,15 @@ def test_everything_is_drawn_without_complaint_or_request(page: Any, report: Pat
     assert page.asked == [report.as_uri()]
 
 
+def test_the_published_page_draws_with_the_figures_copy_of_plotly(page: Any) -> None:
+    published = Path("benchmarks/report.html").absolute()
+    assert published.stat().st_size < 1_000_000
+    page.goto(published.as_uri())
+    page.wait_for_selector(".main-svg")
+    assert page.complaints == []
+    assert page.asked == [published.as_uri(), Path("figures/plotly.min.js").absolute().as_uri()]
+
+
 def test_what_plotly_holds_is_what_the_rows_say(page: Any, report: Path) -> None:
     page.goto(report.as_uri())
     page.wait_for_selector("#plot-kv_cache_gain .main-svg")

@@ -85,3 +85,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         main(["advise", str(tmp_path), "--max-vram-gb", "1"])
     assert left.value.code == 1
     assert "so it cannot say" in capsys.readouterr().out  # these bare records hold no memory figures
+
+
+def test_a_length_that_was_not_measured_is_answered_with_those_that_were() -> None:
+    given = advice(cell_rows(RECORDS), Limits(context=77), "en")
+    assert not given.has_choice
+    assert "there are prompts of 128, 256, 512, 1,024, 2,048 tokens and batches of 1" in texts(given)[0]

@@ -8,6 +8,7 @@ import pytest
 
 from farm.errors import FarmError
 from farm.keys import cell_key
+from farm.present.atomic import write_atomically
 from farm.present.coverage import coverage_of_rows
 from farm.present.figures.gantt_bars import parse_events
 from farm.present.markdown import block_of, replace_block, table
@@ -141,6 +142,20 @@ def stored(folder: Path, records) -> RunFolder:
         for item in records:
             run.write(item)
     return run
+
+
+def test_a_folder_that_is_not_the_project_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    run = stored(tmp_path / "run", RICH)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(FarmError, match=r"no README\.md here, so this is not the project"):
+        publish(run, tmp_path / "elsewhere", images=False)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FarmError, match=r"results\.csv: cannot be written \(.*choose another folder"):
+        write_atomically(tmp_path / "file" / "results.csv", b"")
 
 
 def test_publishing_twice_also_from_its_own_archive_gives_the_same_bytes(root: Path) -> None:

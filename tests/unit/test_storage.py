@@ -236,3 +236,8 @@ def test_a_stores_own_error_is_one_sentence(uri: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store._fs, "pipe_file", refused)
     with pytest.raises(StoreError, match=r"answered RuntimeError: .*Unable to locate.*farm resume"):
         store.keep("run.json", b"x")
+
+
+def test_a_uri_without_a_bucket_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"^s3://: no bucket is named"):
+        ObjectStore("s3://")

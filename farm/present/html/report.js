@@ -7,9 +7,15 @@ function whenPainted(then) {
 
 function loadPlotly() {
   const script = document.createElement("script");
-  script.textContent = document.getElementById("plotly").textContent;
+  const source = document.getElementById("plotly");
+  if (source.dataset.library) {
+    script.onload = drawWhenSeen;
+    script.src = source.dataset.library;
+  } else {
+    script.textContent = source.textContent;
+  }
   document.body.append(script);
-  drawWhenSeen();
+  if (!script.src) drawWhenSeen();
 }
 
 // Figures: drawn when they come near the window, because all of them at once would hold the page for seconds.

@@ -71,6 +71,8 @@ TEXTS = {
     "advise_choice": "{where}choose {name}: {speed} tokens/s in {memory} GB{quality}, at {context} tokens and batch "
     "{batch}. It is the fastest of {fit} configurations within the limits, of {count} measured.",
     "advise_next": "The next one is {name}: {speed} tokens/s in {memory} GB{quality}.",
+    "advise_not_measured": "Nothing was measured with a KV cache at this length and batch; there are prompts of "
+    "{contexts} tokens and batches of {batches}.",
     "advise_none": "{where}nothing that was measured at {context} tokens and batch {batch} is within the limits.",
     "advise_out": "{name} is out: {reasons}.",
     "advise_memory": "it needs {memory} GB, the limit is {limit}",

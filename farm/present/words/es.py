@@ -73,6 +73,8 @@ TEXTS = {
     "advise_choice": "{where}elija {name}: {speed} tokens/s en {memory} GB{quality}, a {context} tokens y lote "
     "{batch}. Es la más rápida de {fit} configuraciones dentro de los límites, de {count} medidas.",
     "advise_next": "La siguiente es {name}: {speed} tokens/s en {memory} GB{quality}.",
+    "advise_not_measured": "No se midió nada con caché KV a esta longitud y lote; hay prompts de {contexts} tokens y "
+    "lotes de {batches}.",
     "advise_none": "{where}nada de lo medido a {context} tokens y lote {batch} queda dentro de los límites.",
     "advise_out": "{name} queda fuera: {reasons}.",
     "advise_memory": "necesita {memory} GB y el límite es {limit}",
