@@ -1,8 +1,8 @@
 """report.html: the whole run on one page that needs no network, to be read, sent and archived as one file.
 
 Why one file: plotly's library is inlined once (5 MB) and a policy in the page forbids every request, so that it looks
-the same in ten years and leaks nothing. A page that is published beside its figures shares their copy (`library`). Figures are drawn when they scroll into view: a page of 1,000 cells opens in
-under two seconds.
+the same in ten years and leaks nothing. A page that is published beside its figures shares their copy (`library`).
+Figures are drawn when they scroll into view: a page of 1,000 cells opens in under two seconds.
 
     write_report_html(Path("out/report.html"), page_of(rows, records, drawings, "en", "demo"))
 
