@@ -26,7 +26,9 @@ def _of_subject(subject: Subject, language: str) -> list[Sentence]:
     if not line:
         return []
     last = line[-1]
-    parts = [_lead(last, subject, language), _growth(line, language), _crossover(line, language)]
+    parts: list[Sentence | None] = [_lead(last, subject, language)]
+    if any(_differs(row, mate(row, subject.rows, cache_mode="off")) for row in line):
+        parts += [_growth(line, language), _crossover(line, language)]
     parts += [_memory(last, language), _failures(subject.rows, language)]
     return [part for part in parts if part is not None]
 
@@ -46,6 +48,8 @@ def _lead(row: CellRow, subject: Subject, language: str) -> Sentence | None:
         return None
     gain = row.cache_speedup
     name = "cache_faster" if gain > 1 + SAME else "cache_slower" if gain < 1 - SAME else "cache_same"
+    if name != "cache_same" and not _differs(row, off):
+        name = "cache_unsure"
     text = say(
         language,
         name,
@@ -58,6 +62,14 @@ def _lead(row: CellRow, subject: Subject, language: str) -> Sentence | None:
         batch=row.batch_size,
     )
     return Sentence(begin(text), (row.key, off.key), is_lead=True)
+
+
+def _differs(row: CellRow, off: CellRow | None) -> bool:
+    """Whether the two 95 % intervals lie apart; what has none is taken by its median."""
+    if off is None or row.decode_tok_s is None or off.decode_tok_s is None:
+        return False
+    slow, fast = sorted((row.decode_tok_s, off.decode_tok_s), key=lambda speed: speed.median)
+    return slow.ci_high is None or fast.ci_low is None or slow.ci_high < fast.ci_low
 
 
 def _growth(line: Sequence[CellRow], language: str) -> Sentence | None:

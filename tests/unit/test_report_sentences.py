@@ -57,6 +57,20 @@ def test_a_cache_that_costs_speed_is_called_so() -> None:
     assert "costs speed" in got and "It pays at no length measured." in got
 
 
+def test_a_gain_within_overlapping_intervals_is_not_called_one() -> None:
+    wide = [_widened(row) for row in ROWS]
+    got = text(answer("cache", wide))
+    assert "was not shown to change the speed" in got and "intervals that overlap" in got
+    assert "It pays" not in got and "The gain" not in got
+    assert "as fast" in text(answer("cache"))
+
+
+def _widened(row: CellRow) -> CellRow:
+    """Of so unsteady a machine that every interval meets every other one."""
+    speed = row.decode_tok_s and replace(row.decode_tok_s, ci_low=0.1, ci_high=1000.0)
+    return replace(row, decode_tok_s=speed)
+
+
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_the_four_bit_answer_is_the_rows_figures(language: str) -> None:
     own, base = find("nf4", 2048), find("fp16", 2048)

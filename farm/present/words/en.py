@@ -25,6 +25,8 @@ TEXTS = {
     "{off}, {gain}× ({precision}, batch {batch}).",
     "cache_slower": "{where}at {context} tokens the KV cache costs speed: {on} tokens/s against {off}, {gain}× "
     "({precision}, batch {batch}).",
+    "cache_unsure": "{where}at {context} tokens the KV cache was not shown to change the speed: {on} tokens/s against "
+    "{off}, {gain}×, with 95 % intervals that overlap ({precision}, batch {batch}).",
     "cache_grows": "The gain grows with the context: {first}× at {from_context} tokens, {last}× at {to_context}.",
     "cache_flat": "The gain does not grow here: {first}× at {from_context} tokens, {last}× at {to_context}.",
     "cache_always": "It pays at every length measured.",

@@ -26,6 +26,8 @@ TEXTS = {
     "({precision}, lote {batch}).",
     "cache_slower": "{where}a {context} tokens la caché KV cuesta velocidad: {on} tokens/s frente a {off}, {gain}× "
     "({precision}, lote {batch}).",
+    "cache_unsure": "{where}a {context} tokens no se ha demostrado que la caché KV cambie la velocidad: {on} tokens/s "
+    "frente a {off}, {gain}×, con intervalos del 95 % que se solapan ({precision}, lote {batch}).",
     "cache_grows": "La ganancia crece con el contexto: {first}× a {from_context} tokens, {last}× a {to_context}.",
     "cache_flat": "La ganancia no crece aquí: {first}× a {from_context} tokens, {last}× a {to_context}.",
     "cache_always": "Compensa en todas las longitudes medidas.",
