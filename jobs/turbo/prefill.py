@@ -5,8 +5,8 @@ The physics: 2 FLOPs a weight and token, so 1,920 tokens of Llama-3-8B are 27.8 
 1,920 tokens) takes 10 us, 0.3 ms over the layers. Quantized weights are expanded a layer at a time (`kernels.linear`
 does it for many rows), which is 3 bytes of traffic a weight in 8 bit: 7 ms for the whole model.
 
-Of the last layer only keys and values are needed of all positions, and the rest of the last position alone: 28 of its
-32 parts of the products are left out, 1 ms of the whole.
+Of the last layer only keys and values are needed of all positions, and the rest of the last position alone: 88 % of its
+products are left out, 1 ms of the whole.
 
     hidden = forward(taken, shape, table, ids, cache, last_only=True)       # [batch, hidden]
 """

@@ -104,6 +104,13 @@ inline void meet(Meeting& meeting, int threads) {
     }
     while (meeting.times == before) pause();
 }
+// Threads leave a meeting at different times, so that what one still reads is overwritten by another where they should meet
+// again and do not.
+inline void linger() {
+    while (roll() % 4 == 0) pause();
+    if (roll() % 64 == 0)
+        for (int turn = 0; turn < 200; turn++) pause();
+}
 inline void start() {
     kernel();
     current->done = true;
@@ -150,7 +157,10 @@ DEVICE u8* shared_memory() {
 }
 
 DEVICE void block_sync() { emulation::meet(emulation::block().everyone, WARPS * 32 + (AHEAD_KIB > 0 ? 64 : 32)); }
-DEVICE void consumers_sync() { emulation::meet(emulation::block().consumers, WARPS * 32); }
+DEVICE void consumers_sync() {
+    emulation::meet(emulation::block().consumers, WARPS * 32);
+    emulation::linger();
+}
 DEVICE void warp_sync() { emulation::meet(emulation::warp().meeting, 32); }
 
 template <class T>
