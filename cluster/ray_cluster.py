@@ -4,6 +4,7 @@ started_here = connect()                # a local Ray
 nodes()[0].gpus
 """
 
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from cluster.placement import Node, able_nodes
 from farm.cells import Load
 from farm.errors import ClusterError
 
+KNOCK_S = 10.0
 LOOK_AGAIN_S = 2.0  # how old the list of nodes may be
 GPU_TYPE = "ray.io/accelerator-type"
 
@@ -27,6 +29,7 @@ def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: i
         local = {"num_gpus": num_gpus, "num_cpus": num_cpus}
         options |= {"address": "local", "include_dashboard": False, **local}
     else:
+        _knock(address)
         options |= {"address": address}
     try:
         ray.init(**options)
@@ -35,6 +38,20 @@ def connect(address: str | None = None, num_gpus: int | None = None, num_cpus: i
         raise ClusterError(f"{where} cannot be reached: {first_line(error)}; check it with `ray status`") from error
     _keep_deaths_off_the_screen()
     return address is None
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries a wrong `host:port` for minutes, and says so in lines of its own. Raises ClusterError."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"the Ray cluster at {address!r} cannot be reached: {first_line(error)}; the head's port is 6379 unless it "
+            "was started with another; look there with `ray status`"
+        ) from None
 
 
 def nodes() -> tuple[Node, ...]:
