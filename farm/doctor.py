@@ -104,7 +104,7 @@ def _browser() -> Check:
 def _cache_folder() -> Check:
     import os
 
-    root = Path(os.environ.get("TURBO_CACHE", "~/.cache/turbo-inferencia")).expanduser()
+    root = Path(os.environ.get("TURBO_CACHE") or "~/.cache/turbo-inferencia").expanduser()
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     free_gb = shutil.disk_usage(existing).free / 1e9
     return Check("model cache", free_gb > 2 and os.access(existing, os.W_OK), f"{root}, {free_gb:.0f} GB free")

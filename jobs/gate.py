@@ -164,7 +164,7 @@ def _reference_perplexity(reference: Reference, load: Load, tokens: Sequence[int
 
 
 def _kept_file(reference: Reference, load: Load, tokens: Sequence[int]) -> Path:
-    model = (load.model.source, load.model.name, load.model.revision)
+    model = (load.model.source, load.model.name, load.model.revision or reference.revision)
     identity = [*model, reference.name, reference.device, version("torch"), version("transformers"), *tokens]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return cache_root() / "references" / f"{digest[:24]}.json"

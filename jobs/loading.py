@@ -53,7 +53,8 @@ def reference_of(load: Load, named: Located, cache: Path | None, seed: int) -> R
     if quantization_config(named) is not None:
         return Reference(name, load.device, _refuse_quantized)
     other = replace(load, quantization=name, engine="eager")
-    return Reference(name, load.device, lambda: load_engine(other, cache, seed), _weights_bytes(named, name))
+    needed_bytes = _weights_bytes(named, name)
+    return Reference(name, load.device, lambda: load_engine(other, cache, seed), needed_bytes, named.revision)
 
 
 def _refuse_quantized() -> NoReturn:

@@ -54,12 +54,14 @@ class Generation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The model of the same weights that logits are compared with. `open` is None when this one is it."""
+    """The model of the same weights that logits are compared with. `open` is None when this one is it. `revision`: the
+    commit of a hub model's files, where the sweep names none."""
 
     name: str
     device: str
     open: "Callable[[], Engine] | None" = None
     needed_bytes: int | None = None
+    revision: str | None = None
 
 
 class Scorer(Protocol):

@@ -9,11 +9,11 @@ import pytest
 from farm.cells import Load
 from farm.errors import Unsupported
 from farm.model_ref import parse_model
-from jobs import loading
+from jobs import gate, loading
 from jobs.agreement import HEADROOM_BYTES, why_no_room
 from jobs.engines.base import Reference
 from jobs.memory import free_bytes
-from jobs.models.sources import locate
+from jobs.models.sources import Located, locate
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,15 @@ def test_the_room_for_a_model_of_another_kind_is_that_of_its_files(tmp_path: Pat
     """Not to know would mean to try, and to run out of memory: a finding that says the quantized model does not fit."""
     load = local(tmp_path, model_type="mixtral", dtype=stored)
     assert loading.reference_of(load, locate(load.model), None, 0).needed_bytes == needed
+
+
+def test_a_kept_perplexity_is_of_one_commit_of_a_hub_model(tmp_path: Path) -> None:
+    """`hf:org/name` means another model once its author has pushed."""
+    load, kept = Load(parse_model("hf:org/name"), "nf4", "eager", "cpu"), set()
+    for commit in ("a" * 40, "b" * 40):
+        reference = loading.reference_of(load, Located(str(tmp_path), commit, None), None, 0)
+        kept.add(gate._kept_file(reference, load, (1, 2, 3)))
+    assert len(kept) == 2
 
 
 def test_weights_that_are_published_quantized_are_not_compared_with_themselves(tmp_path: Path) -> None:
