@@ -39,7 +39,8 @@ def load_engine(load: Load, cache: Path | None, seed: int) -> Engine:
     tokenizer = load_tokenizer(located, load)
     release_unused(load.device)
     classes, dtype = backend.linear_classes(wanted, load.device), backend.dtype(wanted, load.device)
-    request = Request(load.quantization, classes, dtype, backend.details(wanted, model))
+    commit = {"commit": named.revision[:12]} if named.revision else {}  # `hf:ORG/NAME` may mean another model tomorrow
+    request = Request(load.quantization, classes, dtype, backend.details(wanted, model) | commit)
     reference = reference_of(load, named, cache, seed)
     return EagerEngine(model.eval(), tokenizer, stopwatch_for(load.device), meter, request, reference)
 

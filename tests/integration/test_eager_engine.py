@@ -374,6 +374,12 @@ def test_load_engine_on_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.token_nll(prompts(1)) != loading.load_engine(load, None, seed=4).token_nll(prompts(1))
 
 
+def test_the_row_names_the_commit_of_a_hub_models_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "locate", lambda ref, cache: Located("random:tiny", "c0ffee", TINY))
+    engine = loading.load_engine(load_of("fp32"), None, seed=0)
+    assert engine.effective(None).quantization == {"bits": "32", "commit": "c0ffee"}
+
+
 def test_a_folder_without_a_tokenizer_is_unavailable(folder: Path) -> None:
     load = Load(ModelRef("local", "tiny", None, str(folder)), "fp32", "eager", "cpu")
     with pytest.raises(ModelUnavailable, match="tokenizer"):
