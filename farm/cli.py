@@ -48,7 +48,7 @@ SHOW = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="farm")
 def cli() -> None:
     """How much faster can this model run on my GPUs, and what does it cost in quality?"""
@@ -155,6 +155,8 @@ def prepare(sweep_path: Path, pool_kind: str, address: str | None, device: str |
         open_pool(pool_kind, device or sweep.device, address) as pool,
     ):
         problems = prepare_cells(pool, expand(sweep, pool.device), progress)
+    if not problems:
+        click.echo("ready: every model and checkpoint that this sweep needs is here")
     return 1 if problems else 0
 
 

@@ -149,9 +149,11 @@ def cross(quantization: str, status: str) -> str:
 
 def log_axis(levels: Sequence[float]) -> dict[str, object]:
     """A logarithmic axis whose ticks can be read at the span of what it shows."""
+    span = max(levels) / min(levels) if levels else 10.0
+    if span < 2:
+        return {"type": "log", "tickformat": "~g"}  # plotly's own choice: between two digits of a decade there is no other
     # plotly's words: D1 labels every digit of a decade, D2 only 1, 2 and 5.
-    is_short = bool(levels) and max(levels) < 10 * min(levels)
-    return {"type": "log", "dtick": "D1" if is_short else "D2", "tickformat": "~g"}
+    return {"type": "log", "dtick": "D1" if span < 10 else "D2", "tickformat": "~g"}
 
 
 def dress(figure: go.Figure, title: str, subtitle: str = "", height: int = 620, width: int = 1180) -> go.Figure:

@@ -217,3 +217,10 @@ def test_no_english_title_axis_or_legend_is_left_in_spanish(records: list[Record
         assert [trace.y for trace in one.figure.data if trace.name == "weights"] == [
             trace.y for trace in other.figure.data if trace.name == "pesos"
         ]
+
+
+def test_a_logarithmic_axis_has_ticks_to_read_by_at_every_span() -> None:
+    assert theme.log_axis([1, 900])["dtick"] == "D2"
+    assert theme.log_axis([1, 5])["dtick"] == "D1"
+    assert "dtick" not in theme.log_axis([0.97, 1.4])  # every digit of a decade would be one tick, at 1
+    assert theme.log_axis([])["type"] == "log"
