@@ -151,7 +151,7 @@ def log_axis(levels: Sequence[float]) -> dict[str, object]:
     """A logarithmic axis whose ticks can be read at the span of what it shows."""
     span = max(levels) / min(levels) if levels else 10.0
     if span < 2:
-        return {"type": "log", "tickformat": "~g"}  # plotly's own choice: between two digits of a decade there is no other
+        return {"type": "log", "tickformat": "~g"}  # plotly chooses: digits of a decade would be one tick or two
     # plotly's words: D1 labels every digit of a decade, D2 only 1, 2 and 5.
     return {"type": "log", "dtick": "D1" if span < 10 else "D2", "tickformat": "~g"}
 
