@@ -140,6 +140,7 @@ def test_the_rayjob_runs_a_sweep_that_is_there_into_a_place_that_lasts() -> None
     assert words[:3] == ["python", "-m", "jobs.submit"]
     load_sweep(Path(words[3]))
     require_lasting(words[words.index("--out") + 1])
+    assert float(words[words.index("--wait-for-gpus") + 1]) > 0  # else `device: auto` is the CPU of a head without GPUs
     groups = [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]
     pods = [group["template"]["spec"] for group in groups]
     assert all(pod["securityContext"]["runAsNonRoot"] for pod in pods)
