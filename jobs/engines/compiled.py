@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, StaticCache
 
 from farm.errors import Unsupported
-from farm.records import Effective
-from jobs.engines.base import TokenIds
+from farm.records import Effective, Memory
+from jobs.engines.base import MemoryMeter, TokenIds
 from jobs.engines.eager import EagerEngine
 from jobs.engines.lengths import bucket_of, check_length
 from jobs.engines.slot import Slot
@@ -47,6 +47,26 @@ class CompiledSlot(Slot):
         """Begin a generation with an empty cache."""
         self.cache.reset()
         return super().take()
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole static cache."""
+        return bytes_of_storages(tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values))
+
+
+class MeterOfOneShape:
+    """The engine's meter, less the caches that are kept for other shapes: a cell by itself would not have them."""
+
+    def __init__(self, meter: MemoryMeter, kept_bytes: Callable[[], int]) -> None:
+        self._meter, self._kept_bytes = meter, kept_bytes
+
+    def reset_peak(self) -> None:
+        self._meter.reset_peak()
+
+    def read(self) -> Memory:
+        read = self._meter.read()
+        peak = read.peak_allocated_bytes
+        return read if peak is None else replace(read, peak_allocated_bytes=peak - self._kept_bytes())
 
 
 class CompiledGeneration:
@@ -81,9 +101,7 @@ class CompiledGeneration:
         return new
 
     def kv_bytes(self) -> int:
-        """Of the whole static cache."""
-        layers = self._slot.cache.layers
-        return bytes_of_storages(tensor for layer in layers for tensor in (layer.keys, layer.values))
+        return self._slot.bytes
 
     def _append(self, token: Tensor) -> None:
         self._slot.check(self._number)
@@ -98,12 +116,14 @@ class CompiledEngine:
 
     def __init__(self, eager: EagerEngine) -> None:
         self.eager = eager
-        self.tokenizer, self.stopwatch, self.meter = eager.tokenizer, eager.stopwatch, eager.meter
+        self.tokenizer, self.stopwatch = eager.tokenizer, eager.stopwatch
+        self.meter = MeterOfOneShape(eager.meter, self._kept_bytes)
         self.weights_bytes, self.max_positions = eager.weights_bytes, eager.max_positions
         self.architecture, self.reference = eager.architecture, eager.reference
         self.ready_s = 0.0
         self.why_in_pieces: str | None = None
         self._slots: dict[tuple[int, int], CompiledSlot] = {}
+        self._current: tuple[int, int] | None = None
         self._breaks_before = graph_breaks()
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> Any:
@@ -115,6 +135,7 @@ class CompiledEngine:
         key = (len(token_ids), bucket_of(tokens))
         if key not in self._slots:
             self._slots[key] = self._ready_slot(key, token_ids)
+        self._current = key
         return CompiledGeneration(self.eager.model, self._slots[key], token_ids, new_tokens)
 
     def effective(self, cache_mode: str | None) -> Effective:
@@ -134,6 +155,9 @@ class CompiledEngine:
 
     def logits(self, token_ids: TokenIds) -> Tensor:
         return self.eager.logits(token_ids)
+
+    def _kept_bytes(self) -> int:
+        return sum(slot.bytes for key, slot in self._slots.items() if key != self._current)
 
     def _ready_slot(self, key: tuple[int, int], token_ids: TokenIds) -> CompiledSlot:
         began = time.perf_counter()

@@ -15,6 +15,7 @@ from farm.architectures import Architecture
 from farm.cells import Load, QualityTask, TextRef
 from farm.errors import Unsupported
 from farm.model_ref import ModelRef, parse_model
+from farm.records import Memory
 from jobs import loading
 from jobs.engines.compiled import CompiledEngine
 from jobs.engines.eager import EagerEngine
@@ -136,6 +137,20 @@ def test_compiled_steps_give_the_tokens_of_the_eager_engine() -> None:
     ready_s = engine.ready_s
     greedy(engine, prompts(2), 4)
     assert engine.ready_s == ready_s > 0, "one shape, one compilation"
+
+
+def test_a_compiled_cells_peak_has_no_part_of_the_caches_of_other_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay for the cells that take turns with it, and a cell by itself would not have them."""
+    monkeypatch.setattr(torch, "compile", lambda step, **_: step)
+    eager = random_eager()
+    monkeypatch.setattr(eager.meter, "read", lambda: Memory(peak_allocated_bytes=1_000_000_000))
+    engine = CompiledEngine(eager)
+    short = engine.begin(prompts(1), "on", 4)
+    assert engine.meter.read().peak_allocated_bytes == 1_000_000_000
+    long = engine.begin(prompts(1, 600), "on", 4)
+    assert engine.meter.read().peak_allocated_bytes == 1_000_000_000 - short.kv_bytes()
+    engine.begin(prompts(1), "on", 4)
+    assert engine.meter.read().peak_allocated_bytes == 1_000_000_000 - long.kv_bytes()
 
 
 def test_a_step_that_cannot_be_compiled_whole_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
