@@ -63,6 +63,16 @@ def _launch(rows: Sequence[CellRow], language: str) -> Sentence | None:
     return Sentence(text, _keys(bound))
 
 
+def _set_aside(rows: Sequence[CellRow], language: str) -> Sentence | None:
+    measured = _measured(rows)
+    fewer = [row for row in measured if row.trust.trials_set_aside]
+    if not fewer:
+        return None
+    trials = number(sum(row.trust.trials_set_aside or 0 for row in fewer))
+    text = say(language, "caveat_set_aside", count=number(len(fewer)), cells=number(len(measured)), trials=trials)
+    return Sentence(text, _keys(fewer))
+
+
 def _random(rows: Sequence[CellRow], language: str) -> Sentence | None:
     random = [row for row in rows if not row.has_true_weights and row.engine != "fake"]
     if not random:
@@ -94,6 +104,7 @@ _CHECKS: tuple[Callable[[Sequence[CellRow], str], Sentence | None], ...] = (
     _failed,
     _suspect,
     _launch,
+    _set_aside,
     _random,
     _demo,
     _few,

@@ -169,6 +169,9 @@ def test_caveats_name_noise_launches_and_demo_text() -> None:
     bound = [replace(row, trust=replace(row.trust, verdict="valid (launch_bound)")) for row in ROWS]
     assert any("launch_bound" in one.text for one in caveats(bound, "en"))
     assert "which hands out the work token by token" in text(answer("four_bit", bound))
+    fewer = [replace(row, trust=replace(row.trust, trials_set_aside=7 * (i < 2))) for i, row in enumerate(ROWS)]
+    assert any("runs were set aside, 14 in all" in one.text for one in caveats(fewer, "en"))
+    assert any("se apartaron ejecuciones, 14 en total" in one.text for one in caveats(fewer, "es"))
     demo = [replace(row, quality=replace(row.quality, perplexity_text="demo")) for row in ROWS]
     assert any("demo text (280,000 tokens)" in one.text for one in caveats(demo, "en"))
     assert "None of the usual ones" in caveats(cell_rows(build.sweep()), "en")[0].text

@@ -90,6 +90,9 @@ TEXTS = {
     "dibujan huecas, y sus cifras pueden no ser las de la configuración.",
     "caveat_launch": "En {count} de {cells} celdas de velocidad, lanzar los kernels desde el anfitrión ocupa casi todo "
     "el tiempo de un token (launch_bound): dicen lo rápido que es el motor, no lo que podría la precisión.",
+    "caveat_set_aside": "En {count} de {cells} celdas de velocidad se apartaron ejecuciones, {trials} en total: a su "
+    "lado el anfitrión tardó más de 1,25 veces lo mínimo en un trabajo fijo. Cuenta la velocidad propia del anfitrión; "
+    "uno más ocupado es más lento.",
     "caveat_random": "{models}: pesos aleatorios. Velocidad y memoria son las de la forma del modelo real; la calidad "
     "no existe y no se muestra.",
     "caveat_demo": "El texto de perplejidad es el breve texto de demostración ({tokens} tokens): sirve para comparar "
@@ -142,7 +145,7 @@ TEXTS = {
     "method_verdict": "Veredictos: una celda de velocidad no es válida si su intervalo supera el 10 % de la "
     "mediana, si "
     "los relojes se redujeron, otros usaron el dispositivo, la salida fue corta, las primeras ejecuciones fueron en "
-    "frío o se ejecutó otro kernel que el pedido.",
+    "frío, el anfitrión iba lento donde él es el límite o se ejecutó otro kernel que el pedido.",
     "method_limit": "El límite físico: los bytes y FLOP que una fase debe mover y hacer como mínimo, sobre el ancho de "
     "banda y el ritmo de producto de matrices medidos en el dispositivo (modelo roofline).",
     "method_busy": "Los dispositivos estuvieron ocupados un {share} %: del tiempo de {slots}, desde el inicio del "
