@@ -37,7 +37,7 @@ class TerminalProgress(Observer):
             disable=not self.console.is_terminal,
         )
         self._whole: TaskID | None = None
-        self._checkpoints: TaskID | None = None
+        self._models: TaskID | None = None
         self._tasks: dict[Hashable, TaskID] = {}
         self._labels: dict[Hashable, str] = {}
         self._cells: dict[str, Cell] = {}
@@ -58,20 +58,20 @@ class TerminalProgress(Observer):
         self._whole = self._bar.add_task("[bold]sweep[/]", total=plan.todo_cells, note="")
 
     def preparing(self, loads: Sequence[Load]) -> None:
-        """Making a checkpoint takes minutes: the bar tells that something goes on, and for how long."""
+        """Fetching a model or making a checkpoint takes minutes: the bar tells that something goes on, and for how long."""
         if loads:
-            self._checkpoints = self._bar.add_task("[bold]checkpoints[/]", total=len(loads), note="")
+            self._models = self._bar.add_task("[bold]models[/]", total=len(loads), note="")
             names = ", ".join(f"{load.model.short} {load.quantization}" for load in loads)
-            self.console.print(f"checkpoints needed: {names}; making what is not there yet")
+            self.console.print(f"models needed: {names}; fetching or making what is not there yet")
 
     def prepared(self, done: Prepared) -> None:
         name = f"{done.load.model.short} {done.load.quantization} on {done.node}"
-        if self._checkpoints is not None:
-            self._bar.advance(self._checkpoints)
+        if self._models is not None:
+            self._bar.advance(self._models)
         if done.problem:
-            self.console.print(f"[red]checkpoint failed[/]  {name}: {done.problem}", highlight=False)
+            self.console.print(f"[red]model failed[/]  {name}: {done.problem}", highlight=False)
         else:
-            self.console.print(f"[dim]checkpoint ready[/]  {name} ({done.seconds:.1f} s)", highlight=False)
+            self.console.print(f"[dim]model ready[/]  {name} ({done.seconds:.1f} s)", highlight=False)
 
     def started(self, job: Hashable, group: LoadGroup) -> None:
         self._cells |= {cell_key(cell): cell for cell in group.cells}
