@@ -58,7 +58,7 @@ class TerminalProgress(Observer):
         self._whole = self._bar.add_task("[bold]sweep[/]", total=plan.todo_cells, note="")
 
     def preparing(self, loads: Sequence[Load]) -> None:
-        """Fetching a model or making a checkpoint takes minutes: the bar tells that something goes on, and for how long."""
+        """Fetching or making a checkpoint takes minutes: the bar tells that something goes on, and for how long."""
         if loads:
             self._models = self._bar.add_task("[bold]models[/]", total=len(loads), note="")
             names = ", ".join(f"{load.model.short} {load.quantization}" for load in loads)
