@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from farm.cli import main
+from farm.present.publish import READMES
 from farm.storage import open_storage
 from farm.storage.archive import pack
 from tests.unit.sweeps import sweep
@@ -118,5 +119,7 @@ def test_a_run_that_is_stopped_in_time_says_what_is_left(tmp_path: Path, capsys:
 
 
 def test_a_run_of_the_fake_engine_is_not_published(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in READMES:
+        (done / name).touch()
     assert farm("publish", done, "--into", done) == 2
     assert "come from the fake engine" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.errors import FarmError
 from farm.present.csv_files import to_csv, write_cells_csv, write_results_csv
 from farm.reduce import cell_rows, trial_rows
 from farm.rows import CellRow, Identity, TrialRow, columns, values
@@ -102,7 +103,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FarmError, match=r"cells.csv: cannot be written \(No space left on device\)"):
         write_cells_csv(file, [])
     assert file.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["cells.csv"]

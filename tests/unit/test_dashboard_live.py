@@ -19,7 +19,8 @@ from farm.present.dashboard.live import Driver, Now, fold
 from farm.present.dashboard.log import read_log
 from farm.present.dashboard.processes import Launch, is_alive, launched, process_alive, remember
 from farm.present.dashboard.reading import RunReader
-from farm.present.dashboard.watch import state_of
+from farm.present.dashboard.watch import FIGURES, state_of, watch_page
+from farm.present.words import LANGUAGES
 from farm.reduce import cell_rows
 from farm.store import RunFolder
 from tests.unit import record_builder as build
@@ -227,3 +228,9 @@ def test_a_folder_made_anew_is_read_anew(done: Path) -> None:
     again = reader.look()
     assert again.counts == {"ok": 2, "oom": 2}
     assert again.version != first.version
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_every_figure_has_a_name_on_the_page(language: str) -> None:
+    page = str(watch_page(language))
+    assert all(LANGUAGES[language][f"figure_{name}"] in page for name in FIGURES)

@@ -72,6 +72,7 @@ TEXTS = {
     "figure_kv_cache_gain": "Cache gain",
     "figure_pareto": "Pareto",
     "figure_engines": "Engines",
+    "figure_decode_ladder": "Ladder",
     "figure_roofline": "Roofline",
     "figure_energy_per_token": "Energy",
     "figure_predicted_memory": "Predicted memory",

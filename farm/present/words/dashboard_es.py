@@ -74,6 +74,7 @@ TEXTS = {
     "figure_kv_cache_gain": "Ganancia de caché",
     "figure_pareto": "Pareto",
     "figure_engines": "Motores",
+    "figure_decode_ladder": "Escalera",
     "figure_roofline": "Roofline",
     "figure_energy_per_token": "Energía",
     "figure_predicted_memory": "Memoria predicha",
