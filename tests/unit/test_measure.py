@@ -1,5 +1,6 @@
 """Measuring with the fake engine and its clock: every figure is known exactly."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,14 @@ from jobs.prompts import ByteTokenizer, make_prompts
 from jobs.timing import time_each_token, time_generation
 from jobs.watch import Watch
 from tests.unit.sweeps import cells
+
+
+@pytest.fixture(autouse=True)
+def _the_suites_objects_out_of_garbage_collection() -> Iterator[None]:
+    """As a worker does it: otherwise each trial walks everything that the whole suite has imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def _task(cache_mode: str = "on", **changes: object) -> SpeedTask:
