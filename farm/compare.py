@@ -161,7 +161,7 @@ def _change(
 def _forbidding(row: CellRow) -> list[str]:
     if row.status is not Status.OK:
         return []
-    reasons = (row.trust.verdict or "").split(" (")[0].split("+")
+    reasons = row.trust.distrust.split("+")
     return [reason for reason in reasons if reason in _NOT_COMPARABLE]
 
 

@@ -159,6 +159,11 @@ class TrustFigures:
     host_spread: float | None = None
     generate_e2e_s: float | None = None
 
+    @property
+    def distrust(self) -> str:
+        """The verdict without its notes: `valid`, reasons joined by `+`, or nothing where none was given."""
+        return (self.verdict or "").split(" (")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class TrialRow(Identity):

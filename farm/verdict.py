@@ -10,13 +10,13 @@ GPU truly takes that long, but it is the host's time and not the kernels'.
 The thresholds are here and nowhere else, so that published rows can be judged again when one of them is refined.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from farm.cells import SpeedTask
 from farm.device_facts import Telemetry
-from farm.records import SpeedResult
+from farm.records import SpeedResult, Trial
 from farm.stats import MAD_TO_SIGMA, mad, median, percentile
 from farm.steady import is_slow, widest_ci
 
@@ -108,8 +108,12 @@ def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 def host_spread(speed: SpeedResult) -> float | None:
     """How much slower the host was at its slow trials (90th percentile) than at its fast ones (10th), on fixed work."""
-    probes = [t.host_probe_s for t in (*speed.trials, *speed.set_aside) if t.host_probe_s is not None]
+    probes = _probes((*speed.trials, *speed.set_aside))
     return percentile(probes, 90) / percentile(probes, 10) if len(probes) > 1 else None
+
+
+def _probes(trials: Sequence[Trial]) -> list[float]:
+    return [trial.host_probe_s for trial in trials if trial.host_probe_s is not None]
 
 
 def _unsteady_host(speed: SpeedResult) -> str:
@@ -180,9 +184,9 @@ def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     """Where the host is the limit: was it slow at most of the trials? Then all of them agree on a neighbour's doing."""
-    share, best_s = launch_share(speed), speed.telemetry.host_best_probe_s if speed.telemetry else None
-    probes = [trial.host_probe_s for trial in speed.trials if trial.host_probe_s is not None]
-    if best_s is None or share is None or share <= LAUNCH_FRACTION or not probes:
+    best_s = speed.telemetry.host_best_probe_s if speed.telemetry else None
+    probes = _probes(speed.trials)
+    if best_s is None or not probes or _launch_bound(speed, task) is None:
         return None
     usual_s = median(probes)
     if not is_slow(usual_s, best_s):

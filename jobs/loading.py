@@ -66,10 +66,11 @@ def _refuse_quantized() -> NoReturn:
 def _weights_bytes(named: Located, quantization: str) -> int | None:
     """None where nothing of the model is on this machine: then only trying can tell whether it fits."""
     folder, widths = Path(named.name_or_path), parse_quantization(quantization)
-    architecture = named.random or architecture_of_config(_config_in(folder))
+    config = _config_in(folder)
+    architecture = named.random or architecture_of_config(config)
     if architecture is not None:
         return int(architecture.weight_bytes(widths.linear_bits, widths.other_bits))
-    stored_bits = 32 if "float32" in (_config_in(folder).get("dtype"), _config_in(folder).get("torch_dtype")) else 16
+    stored_bits = 32 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 16
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) * widths.other_bits // stored_bits or None
 
 

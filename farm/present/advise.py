@@ -108,7 +108,7 @@ def _choice(fit: Sequence[CellRow], front: Front, language: str, shared: dict[st
     counts = {"fit": len(fit), "count": len(front.rows)}
     text = begin(say(language, "advise_choice", **_figures(row, front, language), **shared, **counts))
     if not is_trusted(row):
-        reasons = (row.trust.verdict or "").split(" (")[0]
+        reasons = row.trust.distrust
         text += say(language, "lead_suspect", reasons=reasons)
     return Sentence(text, (row.key,), is_lead=True)
 

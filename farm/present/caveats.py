@@ -10,6 +10,7 @@ from farm.present.figures.points import is_trusted
 from farm.present.sentence_parts import Sentence
 from farm.present.words import number, say
 from farm.rows import CellRow
+from farm.steady import SLOW_HOST
 
 ENOUGH_RUNS = 10
 DEMO_TEXT = "demo"
@@ -47,7 +48,7 @@ def _suspect(rows: Sequence[CellRow], language: str) -> Sentence | None:
     suspect = [row for row in measured if not is_trusted(row)]
     if not suspect:
         return None
-    counts = Counter((row.trust.verdict or "").split(" (")[0] for row in suspect)
+    counts = Counter(row.trust.distrust for row in suspect)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     cells = number(len(measured))
     text = say(language, "caveat_suspect", count=number(len(suspect)), cells=cells, reasons=reasons)
@@ -69,7 +70,8 @@ def _set_aside(rows: Sequence[CellRow], language: str) -> Sentence | None:
     if not fewer:
         return None
     trials = number(sum(row.trust.trials_set_aside or 0 for row in fewer))
-    text = say(language, "caveat_set_aside", count=number(len(fewer)), cells=number(len(measured)), trials=trials)
+    counts = {"count": number(len(fewer)), "cells": number(len(measured)), "trials": trials}
+    text = say(language, "caveat_set_aside", **counts, limit=f"{SLOW_HOST:g}")
     return Sentence(text, _keys(fewer))
 
 

@@ -153,7 +153,7 @@ def _text(row: CellRow) -> str:
 
 
 def _suspects(speed: Sequence[CellRow]) -> str:
-    counts = Counter((row.trust.verdict or "").split(" (")[0] for row in speed if not is_trusted(row))
+    counts = Counter(row.trust.distrust for row in speed if not is_trusted(row))
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
 
 

@@ -50,6 +50,6 @@ def _warned(sentence: Sentence, rows: Sequence[CellRow], language: str) -> Sente
     suspect = [row for row in rows if sentence.is_lead and row.key in sentence.keys and not is_trusted(row)]
     if not suspect:
         return sentence
-    named = [(row.trust.verdict or "").split(" (")[0].split("+") for row in suspect]
+    named = [row.trust.distrust.split("+") for row in suspect]
     reasons = "+".join(dict.fromkeys(reason for reasons in named for reason in reasons))
     return replace(sentence, text=sentence.text + say(language, "lead_suspect", reasons=reasons))

@@ -120,7 +120,7 @@ def _change(row: CellRow) -> Text:
 
 
 def _print_suspects(rows: Iterable[CellRow], console: Console) -> None:
-    counts = Counter((row.trust.verdict or "").split(" (")[0] for row in rows if row.is_ok and not is_trusted(row))
+    counts = Counter(row.trust.distrust for row in rows if row.is_ok and not is_trusted(row))
     if counts:
         words = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
         console.print(Text(f"○ {counts.total()} cell(s) not valid by their own verdict: {words}", style="yellow"))

@@ -135,10 +135,8 @@ class Bench:
         candidates = [Candidate(Outcome(name), replace(self._build, **options_of(name))) for name in names]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda each: _compile(each, compile_kernel), candidates))
-        for each in candidates:
-            _compile(
-                each, compile_kernel
-            )  # of a success at once from the cache; of a failure once more, in this thread
+        for each in candidates:  # what compiled comes from the cache; what failed is tried once more, in this thread
+            _compile(each, compile_kernel)
         self._check(candidates)
         time_of = steps_s or _steps_s
         runs = {each.outcome.name: partial(self._timed, each.step, time_of) for each in candidates if each.step}

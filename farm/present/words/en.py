@@ -89,7 +89,7 @@ TEXTS = {
     "caveat_launch": "In {count} of {cells} speed cells the host's launching of kernels takes nearly all of a token's "
     "time (launch_bound): they say how fast the engine is, not what the precision could do.",
     "caveat_set_aside": "In {count} of {cells} speed cells runs were set aside, {trials} in all: fixed work beside "
-    "them took over 1.25 times as long as at best. What counts is the host's own speed; a busy one is slower.",
+    "them took over {limit} times as long as at best. What counts is the host's own speed; a busy one is slower.",
     "caveat_random": "{models}: random weights. Speed and memory are those of the true model's shape; quality does not "
     "exist and is not shown.",
     "caveat_demo": "The perplexity text is the short demo text ({tokens} tokens): good for a comparison inside this "

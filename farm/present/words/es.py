@@ -91,8 +91,8 @@ TEXTS = {
     "caveat_launch": "En {count} de {cells} celdas de velocidad, lanzar los kernels desde el anfitrión ocupa casi todo "
     "el tiempo de un token (launch_bound): dicen lo rápido que es el motor, no lo que podría la precisión.",
     "caveat_set_aside": "En {count} de {cells} celdas de velocidad se apartaron ejecuciones, {trials} en total: a su "
-    "lado el anfitrión tardó más de 1,25 veces lo mínimo en un trabajo fijo. Cuenta la velocidad propia del anfitrión; "
-    "uno más ocupado es más lento.",
+    "lado el anfitrión tardó más de {limit} veces lo mínimo en un trabajo fijo. Cuenta la velocidad propia del "
+    "anfitrión; uno más ocupado es más lento.",
     "caveat_random": "{models}: pesos aleatorios. Velocidad y memoria son las de la forma del modelo real; la calidad "
     "no existe y no se muestra.",
     "caveat_demo": "El texto de perplejidad es el breve texto de demostración ({tokens} tokens): sirve para comparar "
