@@ -47,7 +47,7 @@ class Interference:
 
 def interference(alone: Record | None, busy: Record | None, asked: bool) -> Interference:
     """Compare the canary's two records; where that is not possible, the reason."""
-    if not asked:
+    if not asked and busy is None:  # a run that was asked once and goes on without being asked again keeps its canary
         return Interference(reason="not measured; run with --canary, or set canary: true in the sweep")
     if alone is None or busy is None:
         return Interference(reason="the canary was not measured twice: only one group could run at a time")

@@ -30,7 +30,7 @@ from farm.sweep import Sweep
 
 TURNS = {"1": 1, "2": 2, "canary": 2}
 PRECISIONS = ("fp16", "bf16", "int8", "int8wo", "nf4", "int4wo")
-SHORT = {"contexts": [128], "cache_modes": ["on"], "new_tokens": 32, "warmups": 2, "max_reruns": 0}
+SHORT = {"contexts": [128], "cache_modes": ["on"], "new_tokens": 12, "warmups": 2, "max_reruns": 0}
 
 
 @dataclass(frozen=True, slots=True)

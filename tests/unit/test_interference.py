@@ -69,7 +69,7 @@ OTHER_GPU = replace(build.environment(), device_uuid="GPU-1")
 @pytest.mark.parametrize(
     ("alone", "busy", "asked", "reason"),
     [
-        (ALONE, slowed(), False, "--canary"),
+        (None, None, False, "--canary"),
         (None, None, True, "only one group could run at a time"),
         (ALONE, None, True, "only one group could run at a time"),
         (ALONE, slowed(neighbours=Neighbours(0, 3)), True, "no other group was at work"),
@@ -84,6 +84,10 @@ def test_where_there_is_no_answer_there_is_a_reason(
     found = interference(alone, busy, asked)
     assert (found.decode, found.prefill, found.is_disturbing) == (None, None, False)
     assert reason in found.reason
+
+
+def test_a_run_that_goes_on_without_the_canary_keeps_what_it_said() -> None:
+    assert interference(ALONE, slowed(decode=1.2), asked=False) == interference(ALONE, slowed(decode=1.2), asked=True)
 
 
 def test_only_what_had_neighbours_is_marked_and_its_row_is_contended() -> None:
