@@ -47,8 +47,8 @@ class Build:
     shared_bytes: int = _SHARED_BYTES
     # None of these has been measured on a GPU yet: `tests.perf.turbo_variants` compares them.
     hold_inputs: bool = False  # in registers over the tiles of a product
-    early: bool = False  # the product after the gate begins before its last inputs are there
-    ahead_kib: int = 0  # a multiprocessor: how far the second-level cache is fetched into before the ring has room
+    early: bool = True  # the product after the gate begins before its last inputs are there
+    ahead_kib: int = 128  # a multiprocessor: how far the second-level cache is fetched into before the ring has room
     traced: bool = False
 
     @property
