@@ -88,7 +88,7 @@ class Driver:
     def _start(self, group: LoadGroup) -> None:
         keys = tuple(cell_key(cell) for cell in group.cells)
         attempts = tuple(self.folder.next_attempt(key, group.shelf) for key in keys)
-        how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show)
+        how = (self.sweep.seed, self.sweep.interleave, self.sweep.max_ppl_ratio, self._show, self.limits.more_runs_s)
         request = GroupRequest(group.load, group.cells, keys, attempts, *how)
         job = self.pool.start(request, self.sweep.runtime_env_of(group.load.quantization))
         owed = dict(zip(keys, group.cells, strict=True))

@@ -28,6 +28,7 @@ class GroupRequest:
     interleave: int = 4
     max_ppl_ratio: float = MAX_PPL_RATIO
     show: bool = False
+    more_runs_s: float | None = None
 
     def attempt_of(self, key: str) -> int:
         return self.attempts[self.keys.index(key)]

@@ -4,7 +4,8 @@ Why: launch-bound work takes as long as the host needs to hand it out, and a sha
 to second (jobs.host). Trials of a slowed host tell about the neighbour and not about the configuration.
 
 The rule never looks at a trial's own time, only at fixed work that was timed beside it, so it cannot prefer fast
-trials: `is_slow`. And it is applied only where it is needed: trials that agree within the cell's `ci_target` count all.
+trials: `is_slow`. And it is applied only where it is needed and helps: trials that agree within the cell's `ci_target`
+count all, and so do those whose steady part does not agree either (then it is something else that disturbs them).
 What does not count is set aside, not dropped: it stays in the record, and the row says how many there were.
 
     counted, set_aside = sort_out(trials, task, host_best_s)
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from farm.cells import SpeedTask
 from farm.formulas import tpot_s
 from farm.records import Trial
-from farm.stats import ci_width
+from farm.stats import ci_width, median
 
 # Times the fastest probe that this process saw. The clock's own ups and downs cost up to 1.2, a neighbour on the same
 # physical core 1.6 to 2.4 (docs/measuring-notes.md).
 SLOW_HOST = 1.25
+_EVIDENCE = 3  # trials of either kind
 
 
 def is_slow(probe_s: float | None, best_s: float | None) -> bool:
@@ -30,12 +32,19 @@ def is_slow(probe_s: float | None, best_s: float | None) -> bool:
 def sort_out(
     trials: Sequence[Trial], task: SpeedTask, best_s: float | None
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
-    """Those that count, and those set aside. All count when they agree, and when too few would be left."""
+    """Those that count, and those set aside. All count when they agree, and when those left are too few or do not."""
     everything = tuple(trials)
     steady = tuple(trial for trial in trials if not is_slow(trial.host_probe_s, best_s))
-    if agree(everything, task) or len(steady) < task.runs:
+    if agree(everything, task) or len(steady) < task.runs or not agree(steady, task):
         return everything, ()
     return steady, tuple(trial for trial in trials if is_slow(trial.host_probe_s, best_s))
+
+
+def slowdown(trials: Sequence[Trial], best_s: float | None) -> float | None:
+    """How much longer a token took while the host was slow: 1.3 is 30 %. None where it hardly ever was, or always."""
+    timed = [(is_slow(trial.host_probe_s, best_s), gap) for trial in trials if (gap := tpot_s(trial)) is not None]
+    slow, quick = ([gap for was_slow, gap in timed if was_slow is wanted] for wanted in (True, False))
+    return median(slow) / median(quick) if min(len(slow), len(quick)) >= _EVIDENCE else None
 
 
 def agree(trials: Sequence[Trial], task: SpeedTask) -> bool:

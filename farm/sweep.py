@@ -105,11 +105,15 @@ class Quality(_Strict):
 
 
 class Limits(_Strict):
-    """Time limits in seconds, and how often a point whose process died is tried again within one run."""
+    """Time limits in seconds, and how often a point whose process died is tried again within one run.
+
+    `more_runs_s`: how long a cell may go on beyond its `runs` while its interval is too wide; None: to `max_runs`.
+    """
 
     load_timeout_s: float = Field(1800, gt=0)
     cell_timeout_s: float = Field(900, gt=0)
     group_timeout_s: float = Field(7200, gt=0)
+    more_runs_s: float | None = Field(None, ge=0)
     retries: int = Field(1, ge=0, le=10)
 
 

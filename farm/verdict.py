@@ -18,9 +18,9 @@ from farm.cells import SpeedTask
 from farm.device_facts import Telemetry
 from farm.records import SpeedResult, Trial
 from farm.stats import MAD_TO_SIGMA, mad, median, percentile
-from farm.steady import is_slow, widest_ci
+from farm.steady import is_slow, slowdown, widest_ci
 
-CI_WIDTH_LIMIT = 0.10  # full width of the 95 % interval of the median, as a fraction of the median
+CI_WIDTH_LIMIT = 0.20  # full width of the 95 % interval of the median over the median: within 10 % either way
 COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
 COLD_MADS = 6.0  # ... and by more than this many (scaled) median absolute deviations
 SLOWDOWN_FRACTION = 0.05  # of the telemetry samples
@@ -28,6 +28,7 @@ POWER_CAP_FRACTION = 0.50  # a power cap comes and goes on every healthy card un
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
+HOST_COST = 1.10  # slow over quick trials of one row: what less than this costs stays within the interval's own limit
 HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
 CAPPED_CLOCK = 0.95  # of the highest clock: below it a power cap slows the work
 POWER_CAP = "sw_power_cap"
@@ -183,13 +184,15 @@ def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 
 def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    """Where the host is the limit: was it slow at most of the trials? Then all of them agree on a neighbour's doing."""
+    """Where the host is the limit: was it slow at most of the trials, and did they suffer from it? Then all of them
+    agree on a neighbour's doing. Trials that took no longer beside slow work were not bound by what slowed it."""
     best_s = speed.telemetry.host_best_probe_s if speed.telemetry else None
     probes = _probes(speed.trials)
     if best_s is None or not probes or _launch_bound(speed, task) is None:
         return None
     usual_s = median(probes)
-    if not is_slow(usual_s, best_s):
+    cost = slowdown((*speed.trials, *speed.set_aside), best_s)
+    if not is_slow(usual_s, best_s) or (cost is not None and cost <= HOST_COST):
         return None
     return Finding(Reason.SLOW_HOST, f"fixed work beside the runs took {usual_s / best_s:.2f}x as long as at best")
 

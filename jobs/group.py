@@ -230,7 +230,8 @@ class _Turn:
             if isinstance(task, QualityTask):
                 self.run = QualityRun(engine, task)
             else:
-                self.run = SpeedRun(engine, task, desk.prompts_for(engine, task), watch_for(self.cell.load))
+                prompts, watch = desk.prompts_for(engine, task), watch_for(self.cell.load)
+                self.run = SpeedRun(engine, task, prompts, watch, desk.request.more_runs_s)
         self.run.repeat()
 
     @property

@@ -3,7 +3,8 @@
 The physics: a virtual core is half of a physical one. While somebody else works on the other half it runs at about
 half its speed, in spells of a second, which no counter of ours shows. Launch-bound decoding is then that much slower:
 on a shared H100 machine the same token took 22 ms or 33 ms. So a fixed piece of Python is timed just before and just
-after each trial, and before each trial the main thread moves to a core that runs it at full speed.
+after each trial, and before each trial the main thread moves to a core that runs it at full speed. The workers of
+other GPUs look for one, too: each begins elsewhere (`place`), or they would meet on the first.
 
     host = Host()
     with host.beside(on_a_quiet_core=True) as beside:
@@ -22,6 +23,7 @@ from farm.steady import is_slow
 
 PROBE_ROUNDS = 20_000  # 0.25 to 1 ms: long enough to tell a slow core, short beside the shortest trial
 SURVEYS = 3
+_CORES_BETWEEN = 2
 
 
 @dataclass(slots=True)
@@ -32,10 +34,13 @@ class Beside:
 
 
 class Host:
-    """The cores that this process's main thread may use. `best_s`: the fastest probe so far, on any of them."""
+    """The cores that this process's main thread may use. `best_s`: the fastest probe so far, on any of them.
 
-    def __init__(self, probe: Callable[[], float] | None = None) -> None:
-        self._probe = probe or time_fixed_work
+    `place`: which of the host's GPUs this worker serves, and how many there are.
+    """
+
+    def __init__(self, probe: Callable[[], float] | None = None, place: tuple[int, int] = (0, 1)) -> None:
+        self._probe, self._place = probe or time_fixed_work, place
         self._core: int | None = None
         self.best_s = self._probe()
 
@@ -60,7 +65,7 @@ class Host:
 
     def _settle(self, allowed: set[int]) -> float:
         """Move to the first core at full speed, the last such one first; where there is none, to any."""
-        for core in sorted(allowed, key=lambda core: core != self._core):
+        for core in self._in_order(allowed):
             _move_to({core})
             self._look()  # the first piece of work after a move also pays for the move
             probe_s = self._look()
@@ -70,6 +75,17 @@ class Host:
         _move_to(allowed)
         return self._look()
 
+    def _in_order(self, allowed: set[int]) -> list[int]:
+        """The last quiet core, then from this GPU's share of them on.
+
+        The share's first cores are left out: half of all cores away from another worker's may be the same physical one.
+        """
+        index, gpus = self._place
+        cores = sorted(allowed)
+        share = len(cores) // gpus
+        first = index * share + min(index * _CORES_BETWEEN, share // 2)
+        return sorted(cores[first:] + cores[:first], key=lambda core: core != self._core)
+
     def _look(self) -> float:
         probe_s = self._probe()
         self.best_s = min(self.best_s, probe_s)
@@ -77,9 +93,9 @@ class Host:
 
 
 @functools.cache
-def this_host() -> Host:
+def this_host(place: tuple[int, int] = (0, 1)) -> Host:
     """One for the process: the longer it looks, the better it knows what full speed is."""
-    host = Host()
+    host = Host(place=place)
     host.survey()
     return host
 

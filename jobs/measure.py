@@ -10,6 +10,7 @@ The clock readings are in jobs.timing, the judgement in farm.verdict.
 
 import gc
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,11 +35,20 @@ class SpeedRun:
 
     A state machine of one method: `repeat()` does the next thing owed: a discarded warm-up of the exact shape, a timed
     trial, more trials while the interval of those that count (farm.steady) is too wide, and the whole set again when it
-    is judged suspect for a reason that may pass. `is_complete` says when nothing is owed any more.
+    is judged suspect for a reason that may pass. `is_complete` says when nothing is owed any more. `more_runs_s`: how
+    long trials beyond `task.runs` may take in all; None: until there are `task.max_runs`.
     """
 
-    def __init__(self, engine: Engine, task: SpeedTask, prompts: Sequence[Prompt], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        task: SpeedTask,
+        prompts: Sequence[Prompt],
+        watch: Watch | None = None,
+        more_runs_s: float | None = None,
+    ) -> None:
         _check_fits(engine, task)
+        self._more_runs_s = math.inf if more_runs_s is None else more_runs_s
         self.engine, self.task, self.prompts = engine, task, prompts
         self.watch = watch or Watch()
         self.trials: list[Trial] = []
@@ -74,6 +84,8 @@ class SpeedRun:
         count = len(self.trials)
         if count < self.task.runs or count >= self.task.max_runs:
             return count < self.task.runs
+        if sum(trial.e2e_s for trial in self.trials[self.task.runs :]) >= self._more_runs_s:
+            return False
         counted, _ = self._sorted_out()
         return not agree(counted, self.task)
 

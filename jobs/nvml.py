@@ -40,10 +40,11 @@ class Gpu(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A GPU, or the reason why there is none to ask."""
+    """A GPU, or the reason why there is none to ask. `place`: which of the machine's GPUs it is, and of how many."""
 
     gpu: Gpu | None
     reason: str | None = None
+    place: tuple[int, int] = (0, 1)
 
 
 class NvmlGpu:
@@ -111,7 +112,8 @@ def gpu_by_uuid(uuid: str) -> Found:
         return Found(None, f"NVML does not show the GPU with UUID {uuid} ({error}); a MIG slice has no telemetry")
     if (_told(lambda: pynvml.nvmlDeviceGetMigMode(handle)) or [0])[0]:
         return Found(None, "the GPU is split by MIG: clocks and power are those of all its slices")
-    return Found(NvmlGpu(handle))
+    index, count = _told(lambda: pynvml.nvmlDeviceGetIndex(handle)), _told(pynvml.nvmlDeviceGetCount)
+    return Found(NvmlGpu(handle), place=(0, 1) if index is None or not count else (int(index), int(count)))
 
 
 def _cuda_uuids() -> list[str]:

@@ -59,7 +59,7 @@ class GpuWatch(Watch):
     host: Host
 
     def __init__(self, found: Found, host: Host | None = None) -> None:
-        self._found, self.host = found, host or this_host()
+        self._found, self.host = found, host or this_host(found.place)
         self.start_again()
 
     def start_again(self) -> None:

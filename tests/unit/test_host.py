@@ -43,6 +43,20 @@ def test_the_last_quiet_core_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert moves == 1
 
 
+def test_the_workers_of_two_gpus_do_not_meet_on_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = Cores(monkeypatch, slow=set())
+    found = []
+    for index in (0, 1):
+        with Host(cores.probe, place=(index, 2)).beside(on_a_quiet_core=True):
+            found.append(min(cores.now))
+    cores.now = set(range(32))
+    for index in range(4):
+        with Host(lambda: 1e-3, place=(index, 4)).beside(on_a_quiet_core=True):
+            found.append(min(cores.now))
+        cores.now = set(range(32))
+    assert found == [0, 3, 0, 10, 20, 28]
+
+
 def test_where_all_are_slow_the_trial_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = Cores(monkeypatch, slow=set())
     host = Host(cores.probe)

@@ -33,12 +33,17 @@ def _task(cache_mode: str = "on", **changes: object) -> SpeedTask:
     return replace(found, **changes)
 
 
-def _run(task: SpeedTask, engine: FakeEngine | None = None, watch: Watch | None = None) -> SpeedRun:
+def _run(
+    task: SpeedTask,
+    engine: FakeEngine | None = None,
+    watch: Watch | None = None,
+    more_runs_s: float | None = None,
+) -> SpeedRun:
     kinds, languages = task.prompts.kinds, task.prompts.languages
     prompts = make_prompts(
         ByteTokenizer(), tokens=task.context_tokens, count=4, kinds=kinds, languages=languages, seed=1
     )
-    run = SpeedRun(engine or FakeEngine(Script("steady")), task, prompts, watch)
+    run = SpeedRun(engine or FakeEngine(Script("steady")), task, prompts, watch, more_runs_s)
     while not run.is_complete:
         run.repeat()
     return run
@@ -165,6 +170,13 @@ def test_a_wide_interval_asks_for_more_runs_up_to_the_bound() -> None:
     assert len(result.trials) == 24
     narrow = _run(_task(runs=10, max_runs=24, max_reruns=0, ci_target=0.6), Jittery(0.5)).result()
     assert len(narrow.trials) == 10
+
+
+def test_more_runs_end_when_their_time_is_spent() -> None:
+    task = _task(runs=10, max_runs=24, max_reruns=0)
+    assert len(_run(task, Jittery(0.5), more_runs_s=0).result().trials) == 10
+    e2e_s = _run(task).result().trials[0].e2e_s
+    assert 10 < len(_run(task, Jittery(0.5), more_runs_s=3 * e2e_s).result().trials) < 14
 
 
 def test_a_planted_noisy_cell_is_measured_again_and_then_flagged() -> None:

@@ -9,7 +9,7 @@ from farm.cells import SpeedTask
 from farm.formulas import tpot_s
 from farm.records import Trial
 from farm.stats import median
-from farm.steady import agree, is_slow, sort_out
+from farm.steady import agree, is_slow, slowdown, sort_out
 from tests.unit.sweeps import cells
 
 TASK: SpeedTask = replace(cells()[0].task, runs=10, max_runs=60, ci_target=0.10)
@@ -40,12 +40,23 @@ def test_trials_of_a_slowed_host_are_set_aside_and_the_rest_is_the_hosts_own_spe
     assert [t.index for t in counted] == sorted(t.index for t in counted)
 
 
-def test_a_fast_trial_of_a_slow_host_does_not_count_and_a_slow_one_of_a_quiet_host_does() -> None:
-    trials = [trial(i, seconds, BEST_S) for i, seconds in enumerate([1.0, 1.4] * 8)]
-    lucky = trial(16, 0.5, 2 * BEST_S)
-    counted, set_aside = sort_out([*trials, lucky], TASK, BEST_S)
-    assert counted == tuple(trials)
-    assert set_aside == (lucky,)
+def test_fast_trials_of_a_slow_host_do_not_count_and_slow_ones_of_a_quiet_host_do() -> None:
+    quiet = [trial(i, seconds, BEST_S) for i, seconds in enumerate([1.0, 1.04] * 8)]
+    lucky = [trial(16 + i, 0.5, 2 * BEST_S) for i in range(15)]
+    assert sort_out([*quiet, *lucky], TASK, BEST_S) == (tuple(quiet), tuple(lucky))
+
+
+def test_all_count_where_the_steady_ones_do_not_agree_either() -> None:
+    """Then it is not what the probe sees: leaving trials out would only widen the interval."""
+    quiet = [trial(i, seconds, BEST_S) for i, seconds in enumerate([1.0, 1.4] * 8)]
+    slow = [trial(16 + i, 1.2, 2 * BEST_S) for i in range(2)]
+    assert sort_out([*quiet, *slow], TASK, BEST_S) == ((*quiet, *slow), ())
+
+
+def test_what_a_slow_host_cost() -> None:
+    half = [trial(i, 1.0 + 0.3 * (i % 2), BEST_S * (1 + i % 2)) for i in range(10)]
+    assert slowdown(half, BEST_S) == pytest.approx(1.3)
+    assert slowdown(half[::2] + half[1:4:2], BEST_S) is None  # two slow ones are no evidence
 
 
 def test_all_count_where_they_agree_or_too_few_are_left_or_nothing_was_probed() -> None:
