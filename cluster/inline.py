@@ -52,6 +52,9 @@ class InlinePool:
     def kill(self, job: JobId) -> None:
         self._current = None
 
+    def settle(self) -> None:
+        """What ran here has ended when its last event is out."""
+
     def close(self) -> None:
         self._current = None
 

@@ -37,6 +37,7 @@ from jobs.devices import device_memory_bytes
 from jobs.legacy import with_own_interpreter
 
 GRACE_S = 5.0
+SETTLE_S = 15.0
 NODE_GONE = "the worker's node is gone"
 
 
@@ -166,6 +167,12 @@ class RayPool:
         if actor is not None:
             with suppress(RayError, ValueError):
                 ray.kill(actor, no_restart=True)
+
+    def settle(self) -> None:
+        """Ray frees a GPU a moment after its worker was killed; a worker that starts meanwhile is given another."""
+        until, gpus = time.monotonic() + SETTLE_S, sum(node.gpus for node in self._ledger.nodes)
+        while not self._actors and ray.available_resources().get("GPU", 0.0) < gpus and time.monotonic() < until:
+            time.sleep(0.1)
 
     def close(self) -> None:
         for job in list(self._actors):

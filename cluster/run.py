@@ -72,7 +72,7 @@ def run_sweep(
             _record_misfits(folder, plan, pool, observer)
             prepare(pool, [cell for group in plan.todo for cell in group.cells], observer)
             drive = partial(Driver, folder, pool, sweep, observer, show=show, stop_at_s=stop_at_s)
-            todo = with_canary(plan.todo, pool.capacity, drive().run) if sweep.canary else plan.todo
+            todo = with_canary(plan.todo, pool, drive().run) if sweep.canary else plan.todo
             left = drive().run(todo)
             if serialize:
                 left += drive(most_at_once=1).run(disturbed_groups(folder))

@@ -136,10 +136,12 @@ def test_ctrl_c_frees_the_gpus_within_five_seconds_and_says_how_to_go_on(
 def test_a_canary_is_measured_alone_and_again_while_all_gpus_are_busy(pool: RayPool, tmp_path: Path) -> None:
     folder, busy = RunFolder(tmp_path), [f"fake:slow?seed={seed}" for seed in range(3)]
     summary, records = run(pool, tmp_path, busy, contexts=[16, 17], cache_modes=["on"], canary=True)
-    found = folder.interference()
+    found, both = folder.interference(), [*folder.read("canary/alone"), *folder.read("canary/busy")]
     assert (summary.statuses, summary.measured, len(folder.read())) == ({"ok": 6}, 6, 6)
     assert (found.reason, found.is_disturbing, found.decode.percent) == (None, False, 0.0)  # fake time: no shift at all
     assert found.neighbours.fewest == 3
+    places = [(r.environment.host, r.environment.worker["CUDA_VISIBLE_DEVICES"]) for r in both]
+    assert places[0] == places[1]
     assert {r.disturbed for r in records} == {None}
 
 

@@ -59,6 +59,7 @@ class ScriptedPool:
         self.killed.append(job)
         self._live.pop(job, None)
 
+    def settle(self) -> None: ...
     def close(self) -> None: ...
     def describe(self) -> str:
         return "scripted"

@@ -124,10 +124,10 @@ def test_the_canary_is_the_sweeps_shortest_speed_cell() -> None:
 
 def test_where_one_group_runs_at_a_time_there_is_no_canary() -> None:
     groups = group_by_load(cells(quantizations=["fp16", "int8"]))
-    assert with_canary(groups, 1, pytest.fail) == groups
-    assert with_canary(groups[:1], 2, pytest.fail) == groups[:1]
+    assert with_canary(groups, ScriptedPool(Clock(), capacity=1), pytest.fail) == groups
+    assert with_canary(groups[:1], ScriptedPool(Clock(), capacity=2), pytest.fail) == groups[:1]
     asked: list[object] = []
-    alone, *rest = with_canary(groups, 2, lambda some: asked.extend(some) or 0)
+    alone, *rest = with_canary(groups, ScriptedPool(Clock(), capacity=2), lambda some: asked.extend(some) or 0)
     assert [group.shelf for group in asked] == ["canary/alone"]
     assert (alone.shelf, rest) == ("canary/busy", list(groups))
 
@@ -160,7 +160,7 @@ def test_a_busy_canary_and_its_neighbours_begin_together_and_its_record_lies_apa
             super()._handle(job_id, event)
 
     pool.script = script  # type: ignore[method-assign]
-    groups = with_canary(group_by_load([first, second]), 3, lambda some: 0)
+    groups = with_canary(group_by_load([first, second]), pool, lambda some: 0)
     assert Watch(folder, pool, sweep(), clock=clock).run(groups) == 0
     assert len(measured_at) == 3 and min(measured_at) >= 3
     (canary,) = folder.read("canary/busy")
