@@ -32,6 +32,7 @@ class Telemetry:
     `other_utilization` the busy fraction of the GPU at moments when this process gave it nothing to do;
     `other_memory_growth_bytes` how far the used memory that is not ours grew between the first trial and the last;
     `sm_clock_top_hz` the highest clock the device can run at;
+    `power_limit_share` the power limit in force over the one this kind of device leaves the factory with;
     `host_best_probe_s` the least time that fixed work took on the host (jobs.host), with nobody in the way.
     """
 
@@ -45,6 +46,7 @@ class Telemetry:
     other_utilization: float | None = None
     other_memory_growth_bytes: int | None = None
     sm_clock_top_hz: float | None = None
+    power_limit_share: float | None = None
     host_best_probe_s: float | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 

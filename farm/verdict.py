@@ -1,8 +1,9 @@
 """May this row be trusted? A verdict with its evidence, from the raw samples of one speed cell.
 
 Two kinds of reasons. Those in `DISTRUST` mean that the figure is not what the configuration gives on this device: the
-row is *suspect*. The others (`launch_bound`) leave it *valid* and say what it is a figure of: eager decoding on a fast
-GPU truly takes that long, but it is the host's time and not the kernels'.
+row is *suspect*. The others (`launch_bound`, `power_bound`) leave it *valid* and say what it is a figure of: eager
+decoding on a fast GPU truly takes that long, but it is the host's time and not the kernels'; and a card at the power
+limit it left the factory with clocks as low as any other of its kind would. A lowered limit is throttling.
 
     verdict = judge(record.speed, record.cell.task)
     verdict.is_valid, [finding.reason for finding in verdict.findings]
@@ -25,6 +26,7 @@ COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than t
 COLD_MADS = 6.0  # ... and by more than this many (scaled) median absolute deviations
 SLOWDOWN_FRACTION = 0.05  # of the telemetry samples
 POWER_CAP_FRACTION = 0.50  # a power cap comes and goes on every healthy card under full load
+FACTORY_LIMIT = 0.99  # of the factory's power limit: what is below was lowered by somebody
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
@@ -42,12 +44,13 @@ class Reason(StrEnum):
     CONTENDED = "contended"
     SHORT_OUTPUT = "short_output"
     LAUNCH_BOUND = "launch_bound"
+    POWER_BOUND = "power_bound"
     FALLBACK_KERNEL = "fallback_kernel"
     COLD = "cold"
     SLOW_HOST = "slow_host"
 
 
-DISTRUST = frozenset(Reason) - {Reason.LAUNCH_BOUND}
+DISTRUST = frozenset(Reason) - {Reason.LAUNCH_BOUND, Reason.POWER_BOUND}
 # Measuring again can mend these; a fallback kernel or a short output would only come back.
 PASSING = DISTRUST - {Reason.FALLBACK_KERNEL, Reason.SHORT_OUTPUT}
 
@@ -143,15 +146,36 @@ def _throttled(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     bad = [
         f"{name} in {fraction:.0%} of samples"
         for name, fraction in sorted(telemetry.slowdown_reasons.items())
-        if fraction > (_power_cap_bound(telemetry) if name == POWER_CAP else SLOWDOWN_FRACTION)
+        if fraction > SLOWDOWN_FRACTION and name != POWER_CAP
     ]
+    if _is_capped(telemetry) and not _has_factory_limit(telemetry):
+        bad.append(f"{POWER_CAP} in {telemetry.slowdown_reasons[POWER_CAP]:.0%} of samples{_limit_told(telemetry)}")
     return Finding(Reason.THROTTLED, "; ".join(bad)) if bad else None
 
 
-def _power_cap_bound(telemetry: Telemetry) -> float:
+def _power_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
+    telemetry = speed.telemetry
+    if telemetry is None or not _is_capped(telemetry) or not _has_factory_limit(telemetry):
+        return None
+    clock, top = telemetry.sm_clock_median_hz, telemetry.sm_clock_top_hz
+    clocks = f": {clock / 1e6:.0f} of {top / 1e6:.0f} MHz" if clock and top else ""
+    return Finding(Reason.POWER_BOUND, f"at the factory's power limit{clocks}")
+
+
+def _is_capped(telemetry: Telemetry) -> bool:
     """A card at its power limit says so even where that costs it 1 or 2 % of its clock: then it is not slowed."""
     clock, top = telemetry.sm_clock_median_hz, telemetry.sm_clock_top_hz
-    return 1.0 if clock and top and clock >= CAPPED_CLOCK * top else POWER_CAP_FRACTION
+    keeps_clock = bool(clock and top and clock >= CAPPED_CLOCK * top)
+    return not keeps_clock and telemetry.slowdown_reasons.get(POWER_CAP, 0.0) > POWER_CAP_FRACTION
+
+
+def _has_factory_limit(telemetry: Telemetry) -> bool:
+    return telemetry.power_limit_share is not None and telemetry.power_limit_share >= FACTORY_LIMIT
+
+
+def _limit_told(telemetry: Telemetry) -> str:
+    share = telemetry.power_limit_share
+    return "" if share is None else f", and the limit is {share:.0%} of the factory's"
 
 
 def _contended(speed: SpeedResult, task: SpeedTask) -> Finding | None:
@@ -205,6 +229,7 @@ def _fallback_kernel(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 _CHECKS: tuple[Callable[[SpeedResult, SpeedTask], Finding | None], ...] = (
     _noisy,
     _throttled,
+    _power_bound,
     _contended,
     _short_output,
     _launch_bound,

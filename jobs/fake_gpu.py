@@ -18,6 +18,7 @@ class FakeGpu:
     clock: Callable[[], float] = field(default=lambda: 0.0)
     sm_clock: float | None = 1.98e9
     sm_clock_top: float | None = 1.98e9
+    power_limit: float | None = 1.0
     power: float | None = 100.0
     events: int | None = 0
     temperature: float | None = 40.0
@@ -37,6 +38,9 @@ class FakeGpu:
 
     def sm_clock_top_hz(self) -> float | None:
         return self.sm_clock_top
+
+    def power_limit_share(self) -> float | None:
+        return self.power_limit
 
     def power_w(self) -> float | None:
         return self.power

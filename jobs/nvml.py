@@ -24,6 +24,10 @@ class Gpu(Protocol):
 
     def sm_clock_hz(self) -> float | None: ...
     def sm_clock_top_hz(self) -> float | None: ...
+    def power_limit_share(self) -> float | None:
+        """The power limit in force over the factory's."""
+        ...
+
     def power_w(self) -> float | None: ...
     def clock_events(self) -> int | None: ...
     def temperature_c(self) -> float | None: ...
@@ -60,6 +64,11 @@ class NvmlGpu:
     def sm_clock_top_hz(self) -> float | None:
         mhz = _told(lambda: pynvml.nvmlDeviceGetMaxClockInfo(self._handle, pynvml.NVML_CLOCK_SM))
         return None if mhz is None else mhz * 1e6
+
+    def power_limit_share(self) -> float | None:
+        limit = _told(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(self._handle))
+        factory = _told(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(self._handle))
+        return limit / factory if limit and factory else None
 
     def power_w(self) -> float | None:
         instant = _told(lambda: _field(self._handle, _POWER_INSTANT_FIELD))

@@ -81,7 +81,8 @@ class Sampler:
         if self._found.gpu is None:
             return Telemetry(samples=0, reasons={"telemetry": self._found.reason or "no GPU to ask"})
         told = telemetry_of(self._samples, self._edges, self._idle)
-        return replace(told, sm_clock_top_hz=self._found.gpu.sm_clock_top_hz())
+        gpu = self._found.gpu
+        return replace(told, sm_clock_top_hz=gpu.sm_clock_top_hz(), power_limit_share=gpu.power_limit_share())
 
     def __enter__(self) -> "Sampler":
         self.start()

@@ -11,6 +11,7 @@ from farm.present.sentence_parts import Sentence
 from farm.present.words import number, say
 from farm.rows import CellRow
 from farm.steady import SLOW_HOST
+from farm.verdict import Reason
 
 ENOUGH_RUNS = 10
 DEMO_TEXT = "demo"
@@ -56,11 +57,19 @@ def _suspect(rows: Sequence[CellRow], language: str) -> Sentence | None:
 
 
 def _launch(rows: Sequence[CellRow], language: str) -> Sentence | None:
+    return _noted(rows, Reason.LAUNCH_BOUND, "caveat_launch", language)
+
+
+def _power(rows: Sequence[CellRow], language: str) -> Sentence | None:
+    return _noted(rows, Reason.POWER_BOUND, "caveat_power", language)
+
+
+def _noted(rows: Sequence[CellRow], reason: Reason, words: str, language: str) -> Sentence | None:
     measured = _measured(rows)
-    bound = [row for row in measured if "launch_bound" in (row.trust.verdict or "")]
+    bound = [row for row in measured if reason in (row.trust.verdict or "")]
     if not bound:
         return None
-    text = say(language, "caveat_launch", count=number(len(bound)), cells=number(len(measured)))
+    text = say(language, words, count=number(len(bound)), cells=number(len(measured)))
     return Sentence(text, _keys(bound))
 
 
@@ -106,6 +115,7 @@ _CHECKS: tuple[Callable[[Sequence[CellRow], str], Sentence | None], ...] = (
     _failed,
     _suspect,
     _launch,
+    _power,
     _set_aside,
     _random,
     _demo,

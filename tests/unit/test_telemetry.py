@@ -101,7 +101,7 @@ def test_a_trial_shorter_than_the_period_has_one_sample() -> None:
     bench.sampler.start()
     assert bench.sampler.stop().samples == 1
     told = bench.sampler.telemetry()
-    assert (told.sm_clock_median_hz, told.sm_clock_top_hz) == (1.5e9, 1.98e9)
+    assert (told.sm_clock_median_hz, told.sm_clock_top_hz, told.power_limit_share) == (1.5e9, 1.98e9, 1.0)
 
 
 def test_nothing_is_sampled_between_the_trials() -> None:

@@ -93,6 +93,16 @@ def test_a_power_cap_throttles_when_it_costs_clock(clock_hz: float | None, throt
     assert reasons(result(telemetry=telemetry)) == ([Reason.THROTTLED] if throttled else [])
 
 
+@pytest.mark.parametrize(("share", "word"), [(1.0, "valid (power_bound)"), (0.7, "throttled"), (None, "throttled")])
+def test_the_factorys_power_limit_is_the_cards_own_and_a_lowered_one_is_not(share: float | None, word: str) -> None:
+    seen = {"sw_power_cap": 0.9}
+    telemetry = Telemetry(9, 1.7e9, slowdown_reasons=seen, sm_clock_top_hz=1.98e9, power_limit_share=share)
+    verdict = judge(result(telemetry=telemetry), TASK)
+    assert verdict.word == word
+    told = {1.0: "at the factory's power limit: 1700 of 1980 MHz", 0.7: "the limit is 70% of the factory's"}
+    assert told.get(share, "sw_power_cap in 90% of samples") in verdict.findings[0].evidence
+
+
 @pytest.mark.parametrize(
     ("telemetry", "contended"),
     [

@@ -88,6 +88,8 @@ TEXTS = {
     "hollow, and their figures may not be what the configuration gives.",
     "caveat_launch": "In {count} of {cells} speed cells the host's launching of kernels takes nearly all of a token's "
     "time (launch_bound): they say how fast the engine is, not what the precision could do.",
+    "caveat_power": "In {count} of {cells} speed cells the card was at the power limit it left the factory with and "
+    "clocked below its highest (power_bound): another card of its kind differs by a few percent.",
     "caveat_set_aside": "In {count} of {cells} speed cells runs were set aside, {trials} in all: fixed work beside "
     "them took over {limit} times as long as at best. What counts is the host's own speed; a busy one is slower.",
     "caveat_random": "{models}: random weights. Speed and memory are those of the true model's shape; quality does not "
@@ -140,9 +142,9 @@ TEXTS = {
     "allocator tells it, and weights plus KV cache stand in its place.",
     "method_quality": "Perplexity: {protocols}. A change is against the 16-bit row (32-bit where none exists) of the "
     "same model on the same text; above 5 % counts as a loss.",
-    "method_verdict": "Verdicts: a speed cell is not valid when its interval is wider than 10 % of the median, when "
-    "clocks were throttled, others used the device, output was short, first runs were cold, the host was slow where it "
-    "is the limit, or a kernel other than the requested one ran.",
+    "method_verdict": "Verdicts: a speed cell is not valid when its 95 % interval is wider than 20 % of the median "
+    "(10 % either way), when clocks were throttled, others used the device, output was short, first runs were cold, "
+    "the host was slow where it is the limit, or a kernel other than the requested one ran.",
     "method_limit": "The physical limit: bytes and FLOPs that a phase must at least move and do, over the device's "
     "measured copy bandwidth and matrix rate (roofline model).",
     "method_busy": "The devices were {share} % busy: of the time of {slots}, from the first load group's start to the "

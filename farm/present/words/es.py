@@ -90,6 +90,8 @@ TEXTS = {
     "dibujan huecas, y sus cifras pueden no ser las de la configuración.",
     "caveat_launch": "En {count} de {cells} celdas de velocidad, lanzar los kernels desde el anfitrión ocupa casi todo "
     "el tiempo de un token (launch_bound): dicen lo rápido que es el motor, no lo que podría la precisión.",
+    "caveat_power": "En {count} de {cells} celdas de velocidad la tarjeta estaba en su límite de potencia de fábrica y "
+    "por debajo de su frecuencia máxima (power_bound): otra igual difiere en un pequeño porcentaje.",
     "caveat_set_aside": "En {count} de {cells} celdas de velocidad se apartaron ejecuciones, {trials} en total: a su "
     "lado el anfitrión tardó más de {limit} veces lo mínimo en un trabajo fijo. Cuenta la velocidad propia del "
     "anfitrión; uno más ocupado es más lento.",
@@ -142,10 +144,10 @@ TEXTS = {
     "en una CPU ningún asignador lo dice, y en su lugar están los pesos más la caché KV.",
     "method_quality": "Perplejidad: {protocols}. El cambio es frente a la fila de 16 bits (32 si no la hay) del mismo "
     "modelo con el mismo texto; más de un 5 % cuenta como pérdida.",
-    "method_verdict": "Veredictos: una celda de velocidad no es válida si su intervalo supera el 10 % de la "
-    "mediana, si "
-    "los relojes se redujeron, otros usaron el dispositivo, la salida fue corta, las primeras ejecuciones fueron en "
-    "frío, el anfitrión iba lento donde él es el límite o se ejecutó otro kernel que el pedido.",
+    "method_verdict": "Veredictos: una celda de velocidad no es válida si su intervalo del 95 % supera el 20 % de la "
+    "mediana (10 % a cada lado), si los relojes se redujeron, otros usaron el dispositivo, la salida fue corta, las "
+    "primeras ejecuciones fueron en frío, el anfitrión iba lento donde él es el límite o se ejecutó otro kernel que el "
+    "pedido.",
     "method_limit": "El límite físico: los bytes y FLOP que una fase debe mover y hacer como mínimo, sobre el ancho de "
     "banda y el ritmo de producto de matrices medidos en el dispositivo (modelo roofline).",
     "method_busy": "Los dispositivos estuvieron ocupados un {share} %: del tiempo de {slots}, desde el inicio del "
