@@ -5,7 +5,7 @@ to second (jobs.host). Trials of a slowed host tell about the neighbour and not 
 
 The rule never looks at a trial's own time, only at fixed work that was timed beside it, so it cannot prefer fast
 trials: `is_slow`. And it is applied only where it is needed and helps: trials that agree within the cell's `ci_target`
-count all, and so do those whose steady part does not agree either (then it is something else that disturbs them).
+count all, and so do those whose steady part agrees no better (then it is something else that disturbs them).
 What does not count is set aside, not dropped: it stays in the record, and the row says how many there were.
 
     counted, set_aside = sort_out(trials, task, host_best_s)
@@ -32,12 +32,17 @@ def is_slow(probe_s: float | None, best_s: float | None) -> bool:
 def sort_out(
     trials: Sequence[Trial], task: SpeedTask, best_s: float | None
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
-    """Those that count, and those set aside. All count when they agree, and when those left are too few or do not."""
+    """Those that count, and those set aside. All count when they agree, or those left are too few or no narrower."""
     everything = tuple(trials)
     steady = tuple(trial for trial in trials if not is_slow(trial.host_probe_s, best_s))
-    if agree(everything, task) or len(steady) < task.runs or not agree(steady, task):
+    if agree(everything, task) or len(steady) < task.runs or not _is_narrower(steady, everything):
         return everything, ()
     return steady, tuple(trial for trial in trials if is_slow(trial.host_probe_s, best_s))
+
+
+def _is_narrower(some: Sequence[Trial], everything: Sequence[Trial]) -> bool:
+    width, bound = widest_ci(some), widest_ci(everything)
+    return width is not None and bound is not None and width < bound
 
 
 def slowdown(trials: Sequence[Trial], best_s: float | None) -> float | None:

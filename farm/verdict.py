@@ -102,11 +102,16 @@ def launch_share(speed: SpeedResult) -> float | None:
     return median(speed.itl_enqueue_s) / median(speed.itl_s)
 
 
+def is_noisy(trials: Sequence[Trial]) -> bool:
+    """Is the wider interval, of the time to first token or per output token, too wide for a valid row?"""
+    width = widest_ci(trials)
+    return width is not None and width > CI_WIDTH_LIMIT
+
+
 def _noisy(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    width = widest_ci(speed.trials)
-    if width is None or width <= CI_WIDTH_LIMIT:
+    if not is_noisy(speed.trials):
         return None
-    evidence = f"95 % interval is {width:.0%} of the median after {len(speed.trials)} runs"
+    evidence = f"95 % interval is {widest_ci(speed.trials):.0%} of the median after {len(speed.trials)} runs"
     return Finding(Reason.NOISY, evidence + _unsteady_host(speed))
 
 

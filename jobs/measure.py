@@ -20,7 +20,7 @@ from farm.cells import SpeedTask
 from farm.errors import Unsupported
 from farm.records import Memory, SpeedResult, Trial
 from farm.steady import agree, sort_out
-from farm.verdict import judge
+from farm.verdict import is_noisy, judge
 from jobs.engines.base import Engine, Generation, TokenIds
 from jobs.memory_parts import by_part
 from jobs.prompts import Prompt, prompts_sha256
@@ -36,7 +36,8 @@ class SpeedRun:
     A state machine of one method: `repeat()` does the next thing owed: a discarded warm-up of the exact shape, a timed
     trial, more trials while the interval of those that count (farm.steady) is too wide, and the whole set again when it
     is judged suspect for a reason that may pass. `is_complete` says when nothing is owed any more. `more_runs_s`: how
-    long trials beyond `task.runs` may take in all; None: until there are `task.max_runs`.
+    long trials beyond `task.runs` may take for the interval asked for; then only for one that makes a valid row. None:
+    no bound but `task.max_runs`.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class SpeedRun:
         count = len(self.trials)
         if count < self.task.runs or count >= self.task.max_runs:
             return count < self.task.runs
-        if sum(trial.e2e_s for trial in self.trials[self.task.runs :]) >= self._more_runs_s:
-            return False
         counted, _ = self._sorted_out()
+        if sum(trial.e2e_s for trial in self.trials[self.task.runs :]) >= self._more_runs_s:
+            return is_noisy(counted)
         return not agree(counted, self.task)
 
     def _sorted_out(self) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:

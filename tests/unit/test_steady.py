@@ -46,7 +46,7 @@ def test_fast_trials_of_a_slow_host_do_not_count_and_slow_ones_of_a_quiet_host_d
     assert sort_out([*quiet, *lucky], TASK, BEST_S) == (tuple(quiet), tuple(lucky))
 
 
-def test_all_count_where_the_steady_ones_do_not_agree_either() -> None:
+def test_all_count_where_the_steady_ones_agree_no_better() -> None:
     """Then it is not what the probe sees: leaving trials out would only widen the interval."""
     quiet = [trial(i, seconds, BEST_S) for i, seconds in enumerate([1.0, 1.4] * 8)]
     slow = [trial(16 + i, 1.2, 2 * BEST_S) for i in range(2)]
