@@ -12,16 +12,18 @@ What does not count is set aside, not dropped: it stays in the record, and the r
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
 
 from farm.cells import SpeedTask
 from farm.formulas import tpot_s
-from farm.records import Trial
+from farm.records import Record, Trial
 from farm.stats import ci_width, median
 
 # Times the fastest probe that this process saw. The clock's own ups and downs cost up to 1.2, a neighbour on the same
 # physical core 1.6 to 2.4 (docs/measuring-notes.md).
 SLOW_HOST = 1.25
-_EVIDENCE = 3  # trials of either kind
+_EVIDENCE = 3  # trials of a quiet host
 
 
 def is_slow(probe_s: float | None, best_s: float | None) -> bool:
@@ -45,11 +47,21 @@ def _is_narrower(some: Sequence[Trial], everything: Sequence[Trial]) -> bool:
     return width is not None and bound is not None and width < bound
 
 
+def sorted_again(record: Record) -> Record:
+    """The same trials by the rule as it is now: a record keeps all of them, and the rule has been refined before."""
+    speed, task = record.speed, record.cell.task
+    if speed is None or not isinstance(task, SpeedTask) or not speed.set_aside:
+        return record
+    trials = sorted((*speed.trials, *speed.set_aside), key=attrgetter("index"))
+    counted, set_aside = sort_out(trials, task, speed.telemetry.host_best_probe_s if speed.telemetry else None)
+    return replace(record, speed=replace(speed, trials=counted, set_aside=set_aside))
+
+
 def slowdown(trials: Sequence[Trial], best_s: float | None) -> float | None:
-    """How much longer a token took while the host was slow: 1.3 is 30 %. None where it hardly ever was, or always."""
-    timed = [(is_slow(trial.host_probe_s, best_s), gap) for trial in trials if (gap := tpot_s(trial)) is not None]
-    slow, quick = ([gap for was_slow, gap in timed if was_slow is wanted] for wanted in (True, False))
-    return median(slow) / median(quick) if min(len(slow), len(quick)) >= _EVIDENCE else None
+    """How much longer a token took over all trials than over those of a quiet host: 1.1 is 10 %. None with too few."""
+    timed = [(trial, gap) for trial in trials if (gap := tpot_s(trial)) is not None]
+    quick = [gap for trial, gap in timed if not is_slow(trial.host_probe_s, best_s)]
+    return median([gap for _, gap in timed]) / median(quick) if len(quick) >= _EVIDENCE else None
 
 
 def agree(trials: Sequence[Trial], task: SpeedTask) -> bool:

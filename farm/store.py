@@ -25,6 +25,7 @@ from farm.keys import SCHEMA_VERSION
 from farm.plan import RECORDS, latest_by_key
 from farm.records import Record, from_json, to_json
 from farm.redact import redacted
+from farm.steady import sorted_again
 from farm.storage import Storage, open_storage
 from farm.sweep import Sweep, parse_sweep
 
@@ -118,7 +119,8 @@ class RunFolder:
         except ValidationError:
             self.storage.set_aside(file)
             return None
-        return record if record.schema == SCHEMA_VERSION and record.key == file.split("/")[-2] else None
+        is_own = record.schema == SCHEMA_VERSION and record.key == file.split("/")[-2]
+        return sorted_again(record) if is_own else None
 
     def next_attempt(self, key: str, shelf: str = RECORDS) -> int:
         """One more than the highest attempt there, damaged ones included, so that no file is ever overwritten."""

@@ -30,7 +30,7 @@ FACTORY_LIMIT = 0.99  # of the factory's power limit: what is below was lowered 
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
-HOST_COST = 1.10  # slow over quick trials of one row: what less than this costs stays within the interval's own limit
+HOST_COST = 1.10  # all trials over those of a quiet host: less than this stays within what the interval may be wide
 HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
 CAPPED_CLOCK = 0.95  # of the highest clock: below it a power cap slows the work
 POWER_CAP = "sw_power_cap"
@@ -213,14 +213,14 @@ def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 
 def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    """Where the host is the limit: was it slow at most of the trials, and did they suffer from it? Then all of them
-    agree on a neighbour's doing. Trials that took no longer beside slow work were not bound by what slowed it."""
+    """Where the host is the limit: was it slow at most of the trials, and is the figure another for it? Then they agree
+    on a neighbour's doing."""
     best_s = speed.telemetry.host_best_probe_s if speed.telemetry else None
     probes = _probes(speed.trials)
     if best_s is None or not probes or _launch_bound(speed, task) is None:
         return None
     usual_s = median(probes)
-    cost = slowdown((*speed.trials, *speed.set_aside), best_s)
+    cost = slowdown(speed.trials, best_s)
     if not is_slow(usual_s, best_s) or (cost is not None and cost <= HOST_COST):
         return None
     return Finding(Reason.SLOW_HOST, f"fixed work beside the runs took {usual_s / best_s:.2f}x as long as at best")

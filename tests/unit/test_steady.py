@@ -7,9 +7,10 @@ import pytest
 
 from farm.cells import SpeedTask
 from farm.formulas import tpot_s
-from farm.records import Trial
+from farm.records import Telemetry, Trial
 from farm.stats import median
-from farm.steady import agree, is_slow, slowdown, sort_out
+from farm.steady import agree, is_slow, slowdown, sort_out, sorted_again
+from tests.unit import record_builder as build
 from tests.unit.sweeps import cells
 
 TASK: SpeedTask = replace(cells()[0].task, runs=10, max_runs=60, ci_target=0.10)
@@ -53,10 +54,23 @@ def test_all_count_where_the_steady_ones_agree_no_better() -> None:
     assert sort_out([*quiet, *slow], TASK, BEST_S) == ((*quiet, *slow), ())
 
 
+def test_a_record_is_read_by_the_rule_of_today() -> None:
+    """Its quiet trials were counted alone once, though they agree no better: now all count, in their own order."""
+    quiet = [trial(2 * i, seconds, BEST_S) for i, seconds in enumerate([1.0, 1.4] * 8)]
+    slow = [trial(2 * i + 1, 1.2, 2 * BEST_S) for i in range(2)]
+    told = Telemetry(9, host_best_probe_s=BEST_S)
+    made = build.speed(replace(cells()[0], task=TASK))
+    record = replace(made, speed=replace(made.speed, trials=tuple(quiet), set_aside=tuple(slow), telemetry=told))
+    again = sorted_again(record).speed
+    assert [t.index for t in again.trials] == [0, 1, 2, 3, *range(4, 31, 2)]
+    assert again.set_aside == ()
+    assert sorted_again(sorted_again(record)) == sorted_again(record)
+
+
 def test_what_a_slow_host_cost() -> None:
-    half = [trial(i, 1.0 + 0.3 * (i % 2), BEST_S * (1 + i % 2)) for i in range(10)]
-    assert slowdown(half, BEST_S) == pytest.approx(1.3)
-    assert slowdown(half[::2] + half[1:4:2], BEST_S) is None  # two slow ones are no evidence
+    mostly = [trial(i, 1.0 + 0.3 * (i > 2), BEST_S * (1 + (i > 2))) for i in range(10)]
+    assert slowdown(mostly, BEST_S) == pytest.approx(1.3)
+    assert slowdown(mostly[1:], BEST_S) is None  # two quick ones are no evidence
 
 
 def test_all_count_where_they_agree_or_too_few_are_left_or_nothing_was_probed() -> None:
