@@ -3,10 +3,10 @@
 Why: launch-bound work takes as long as the host needs to hand it out, and a shared host changes its speed from second
 to second (jobs.host). Trials of a slowed host tell about the neighbour and not about the configuration.
 
-The rule never looks at a trial's own time, only at fixed work that was timed beside it, so it cannot prefer fast
-trials: `is_slow`. And it is applied only where it is needed and helps: trials that agree within the cell's `ci_target`
-count all, and so do those whose steady part agrees no better (then it is something else that disturbs them).
-What does not count is set aside, not dropped: it stays in the record, and the row says how many there were.
+Which trials are set aside is decided by fixed work that was timed beside them, never by a trial's own time, so that
+fast ones are not preferred: `is_slow`. And they are only where that matters: where all of them lie well above those of
+a quiet host, or where the others agree better. What does not count is set aside, not dropped: it stays in the record,
+and the row says how many there were.
 
     counted, set_aside = sort_out(trials, task, host_best_s)
 """
@@ -23,6 +23,7 @@ from farm.stats import ci_width, median
 # Times the fastest probe that this process saw. The clock's own ups and downs cost up to 1.2, a neighbour on the same
 # physical core 1.6 to 2.4 (docs/measuring-notes.md).
 SLOW_HOST = 1.25
+HOST_COST = 1.10  # all trials over those of a quiet host: what is less stays within what the interval may be wide
 _EVIDENCE = 3  # trials of a quiet host
 
 
@@ -34,15 +35,23 @@ def is_slow(probe_s: float | None, best_s: float | None) -> bool:
 def sort_out(
     trials: Sequence[Trial], task: SpeedTask, best_s: float | None
 ) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
-    """Those that count, and those set aside. All count when they agree, or those left are too few or no narrower."""
+    """Those that count, and those set aside. All count where it makes no difference, or those left are too few."""
     everything = tuple(trials)
     steady = tuple(trial for trial in trials if not is_slow(trial.host_probe_s, best_s))
-    if agree(everything, task) or len(steady) < task.runs or not _is_narrower(steady, everything):
+    if len(steady) < task.runs or not (is_slowed(everything, best_s) or _is_narrower(steady, everything, task)):
         return everything, ()
     return steady, tuple(trial for trial in trials if is_slow(trial.host_probe_s, best_s))
 
 
-def _is_narrower(some: Sequence[Trial], everything: Sequence[Trial]) -> bool:
+def is_slowed(trials: Sequence[Trial], best_s: float | None) -> bool:
+    """Would a quiet host have given another figure?"""
+    cost = slowdown(trials, best_s)
+    return cost is not None and cost > HOST_COST
+
+
+def _is_narrower(some: Sequence[Trial], everything: Sequence[Trial], task: SpeedTask) -> bool:
+    if agree(everything, task):
+        return False
     width, bound = widest_ci(some), widest_ci(everything)
     return width is not None and bound is not None and width < bound
 

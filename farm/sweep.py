@@ -108,7 +108,7 @@ class Limits(_Strict):
     """Time limits in seconds, and how often a point whose process died is tried again within one run.
 
     `more_runs_s`: how long a cell may go on beyond its `runs` while its interval is wider than `ci_target`; after that,
-    while it is so wide that the row would be noisy. `max_runs` bounds both, and alone where this is None.
+    while the row would not be valid (noisy, or its host slowed). `max_runs` bounds both, and alone where this is None.
     """
 
     load_timeout_s: float = Field(1800, gt=0)

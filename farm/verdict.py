@@ -19,7 +19,7 @@ from farm.cells import SpeedTask
 from farm.device_facts import Telemetry
 from farm.records import SpeedResult, Trial
 from farm.stats import MAD_TO_SIGMA, mad, median, percentile
-from farm.steady import is_slow, slowdown, widest_ci
+from farm.steady import HOST_COST, is_slow, slowdown, widest_ci
 
 CI_WIDTH_LIMIT = 0.20  # full width of the 95 % interval of the median over the median: within 10 % either way
 COLD_EXCESS = 0.10  # the first trials slower than the later ones by more than this ...
@@ -30,7 +30,6 @@ FACTORY_LIMIT = 0.99  # of the factory's power limit: what is below was lowered 
 OTHER_UTILIZATION = 0.10  # of the device (or of all CPU cores) used by others
 OTHER_MEMORY_BYTES = 256 << 20  # only where neither processes nor utilization can be told
 LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
-HOST_COST = 1.10  # all trials over those of a quiet host: less than this stays within what the interval may be wide
 HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
 CAPPED_CLOCK = 0.95  # of the highest clock: below it a power cap slows the work
 POWER_CAP = "sw_power_cap"

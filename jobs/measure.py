@@ -19,7 +19,7 @@ from functools import partial
 from farm.cells import SpeedTask
 from farm.errors import Unsupported
 from farm.records import Memory, SpeedResult, Trial
-from farm.steady import agree, sort_out
+from farm.steady import agree, is_slowed, sort_out
 from farm.verdict import is_noisy, judge
 from jobs.engines.base import Engine, Generation, TokenIds
 from jobs.memory_parts import by_part
@@ -86,9 +86,10 @@ class SpeedRun:
         if count < self.task.runs or count >= self.task.max_runs:
             return count < self.task.runs
         counted, _ = self._sorted_out()
-        if sum(trial.e2e_s for trial in self.trials[self.task.runs :]) >= self._more_runs_s:
-            return is_noisy(counted)
-        return not agree(counted, self.task)
+        if is_slowed(counted, self.watch.host_best_probe_s):
+            return True
+        time_is_spent = sum(trial.e2e_s for trial in self.trials[self.task.runs :]) >= self._more_runs_s
+        return is_noisy(counted) if time_is_spent else not agree(counted, self.task)
 
     def _sorted_out(self) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
         return sort_out(self.trials, self.task, self.watch.host_best_probe_s)

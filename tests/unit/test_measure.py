@@ -138,15 +138,16 @@ def test_a_short_output_is_told_and_not_a_fast_engine() -> None:
 
 
 class Jittery(FakeEngine):
-    """Decode steps take turns between two speeds, `spread` apart, for the first `bad_trials` generations."""
+    """Of `turns` generations all but one decode slower by `spread`, for the first `bad_trials` of them."""
 
-    def __init__(self, spread: float, bad_trials: int = 10**9) -> None:
+    def __init__(self, spread: float, bad_trials: int = 10**9, turns: int = 2) -> None:
         super().__init__(Script("steady"))
-        self.spread, self.bad_trials, self.count = spread, bad_trials, 0
+        self.spread, self.bad_trials, self.turns, self.count = spread, bad_trials, turns, 0
 
     def begin(self, token_ids, cache_mode, new_tokens):
         self.count += 1
-        factor = 1 + self.spread * (self.count % 2) if self.count <= self.bad_trials else 1.0
+        is_bad = self.count % self.turns and self.count <= self.bad_trials
+        factor = 1 + self.spread if is_bad else 1.0
         return Slower(self, token_ids, cache_mode, factor)
 
 
@@ -199,15 +200,15 @@ def test_noise_that_passes_leaves_a_valid_row_and_its_history() -> None:
 
 
 class UnsteadyHost(Watch):
-    """The host is slow beside every other trial, those of `Jittery` that take longer."""
+    """The host is slow beside those trials of `Jittery` that take longer."""
 
-    def __init__(self) -> None:
-        self.count, self.host = 0, Host(lambda: 1e-3)
+    def __init__(self, turns: int = 2) -> None:
+        self.count, self.turns, self.host = 0, turns, Host(lambda: 1e-3)
 
     @contextmanager
     def of_trial(self) -> Iterator[Beside]:
         self.count += 1
-        yield Beside(1.9e-3 if self.count % 2 else 1e-3)
+        yield Beside(1.9e-3 if self.count % self.turns else 1e-3)
 
 
 def test_trials_of_a_slowed_host_are_set_aside_and_as_many_others_follow() -> None:
@@ -218,6 +219,15 @@ def test_trials_of_a_slowed_host_are_set_aside_and_as_many_others_follow() -> No
     assert [t.index for t in result.set_aside] == list(range(0, 20, 2))
     assert {round(tpot_s(t), 9) for t in result.trials} == {DECODE_S}
     assert judge(result, task).is_valid
+
+
+def test_a_cell_whose_host_was_mostly_slow_goes_on_until_enough_trials_are_not() -> None:
+    """Its interval is narrow enough for a valid row, around a neighbour's figure."""
+    task = _task(warmups=0, runs=10, max_runs=60, max_reruns=0, ci_target=0.2)
+    for more_runs_s in (None, 0):
+        result = _run(task, Jittery(0.15, turns=3), UnsteadyHost(turns=3), more_runs_s).result()
+        assert [t.index for t in result.trials] == list(range(2, 30, 3))
+        assert {round(tpot_s(t), 9) for t in result.trials} == {DECODE_S}
 
 
 def test_more_positions_than_the_model_has_are_a_finding() -> None:
