@@ -1,6 +1,6 @@
 """What `tests.perf.turbo_variants` finds out about one variant, in what order it asks, and how it is told.
 
-options_of("hold+ahead128")                 # {'hold_inputs': True, 'ahead_kib': 128}
+options_of("ahead96+warps16")               # {'ahead_kib': 96, 'warps': 16}
 print(lines("int4wo, a step", outcomes))    # the first that was timed is what the others are compared with
 """
 
@@ -13,19 +13,17 @@ from torch import Tensor
 
 from farm.stats import bootstrap_median_ci, median
 
-_OPTIONS: dict[str, dict[str, Any]] = {"hold": {"hold_inputs": True}, "early": {"early": True}}
-_AHEAD = re.compile(r"ahead(\d+)")
+_FIELDS = {"ahead": "ahead_kib", "slice": "slice_bytes", "warps": "warps"}  # a word of a name: what it sets in a Build
+_OPTION = re.compile(f"({'|'.join(_FIELDS)})([0-9]+)")
 
 
 def options_of(name: str) -> dict[str, Any]:
     """Of a `Build`. Raises ValueError for a name that is none."""
-    found: dict[str, Any] = {}
-    for word in name.split("+") if name != "base" else ():
-        ahead = _AHEAD.fullmatch(word)
-        if ahead is None and word not in _OPTIONS:
-            raise ValueError(f"{name!r} is no variant: base, or one or more of hold, early and aheadKIB joined by +")
-        found |= {"ahead_kib": int(ahead[1])} if ahead else _OPTIONS[word]
-    return found
+    words = [] if name == "base" else name.split("+")
+    options = [_OPTION.fullmatch(word) for word in words]
+    if None in options:
+        raise ValueError(f"{name!r} is no variant: base, or {', '.join(_FIELDS)} with a number, several joined by +")
+    return {_FIELDS[option[1]]: int(option[2]) for option in options if option}
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ def _arguments() -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--precision", default="int4wo", choices=["fp16", "int8wo", "int4wo"])
     ask.add_argument("--context", type=int, default=1920)
-    ask.add_argument("--warps", type=int, default=8)
     ask.add_argument(
         "--variant", default="base", help="Options of the build, as `tests.perf.turbo_variants` names them."
     )
@@ -60,7 +59,6 @@ def _traced_step(decoder: TurboDecoder, given: argparse.Namespace) -> Persistent
     build = replace(
         build_for(decoder.shape, decoder.weights, blocks),
         traced=not given.no_trace,
-        warps=given.warps,
         **options_of(given.variant),
     )
     kernel = compiled_kernel(build, decoder.device)
@@ -78,8 +76,7 @@ def _say(decoder: TurboDecoder, given: argparse.Namespace, step: PersistentStep,
     limits = measure_limits("cuda")
     layer_bytes = sum(weight_bytes(weight) for weight in decoder.weights.layers[0].linears)
     bound_us = 1e6 * layer_bytes / limits.copy_bytes_per_s if limits else float("nan")
-    what = f"{given.precision}, {given.variant}, {given.warps} warps"
-    print(f"{what}: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us")
+    print(f"{given.precision}, {given.variant}: step {1e6 * step_s:.0f} us; a layer's weights alone {bound_us:.1f} us")
     if not given.no_trace:
         _say_trace(step.scratch.trace)
 

@@ -2,11 +2,11 @@
 
 In one process, each precision of random Llama-3-8B is built once; every variant of the decode step is compiled, must
 agree with the plain one, and then takes its turn in every round, so that clocks and neighbours hit all alike. Told are
-the time of a step, and its ratio to the plain step of the same round with a 95 % interval. Ways to run the prompt go
-the same road. A variant that does not compile or answers otherwise is told and left out; the others go on. One that
+the time of a step, and its ratio to the plain step of the same round with a 95 % interval; then the time of the
+captured prompt. A variant that does not compile or answers otherwise is told and left out; the others go on. One that
 never ends stops the process, which first writes what it has: only the end of its process ends a kernel.
 
-    python -m tests.perf.turbo_variants --out DIR --precision int4wo --variants base hold hold+early+ahead128
+    python -m tests.perf.turbo_variants --out DIR --precision int4wo --variants base ahead0 ahead96+warps16
 """
 
 import argparse
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,12 +34,8 @@ from jobs.turbo.recipe import recipe_for
 from jobs.turbo.slots import Prompt
 from jobs.turbo.step import DecodeState
 from tests.perf.turbo_outcomes import Answer, Outcome, lines, options_of, take_turns
-from tests.perf.turbo_prefills import prefill_outcomes
 
-VARIANTS = (
-    "base", "hold", "early", "ahead128", "hold+early", "hold+ahead128", "early+ahead128", "hold+early+ahead128",
-    "ahead256", "hold+early+ahead256",
-)  # fmt: skip
+VARIANTS = ("base", "ahead0", "ahead64", "ahead96", "ahead160", "ahead192")  # base: 128
 TOKENS = 16  # of each variant, compared with the plain one's
 STEPS = 20  # timed at once
 PATIENCE_S = 5.0
@@ -97,7 +94,7 @@ def _measure(precision: str, given: argparse.Namespace, found: Found) -> None:
     _say(lines(title, found[title]))
     if not given.no_prefill:
         title = f"{precision}, the prompt"
-        found[title] = prefill_outcomes(decoder, bench.cache, given.context, given.rounds, _prompt_s)
+        found[title] = [Outcome("captured", seconds=bench.prompt_s(given.rounds))]
         _say(lines(title, found[title]))
     _say(f"{precision} took {time.perf_counter() - began:.0f} s\n")
 
@@ -115,22 +112,17 @@ class Candidate:
 class Bench:
     """One cache and one state, on which each variant starts behind the same prompt."""
 
-    def __init__(self, decoder: TurboDecoder, context: int, blocks: int, **build: int) -> None:
+    def __init__(self, decoder: TurboDecoder, context: int, blocks: int, **build: Any) -> None:
         longest = context + 2 * max(STEPS, TOKENS)
-        self.cache = KvCache.allocate(decoder.shape, 1, longest, like=decoder.weights.embedding)
+        self._cache = KvCache.allocate(decoder.shape, 1, longest, like=decoder.weights.embedding)
         self._state = DecodeState.allocate(1, longest, decoder.device)
         self._decoder, self._context, self._rows = decoder, context, decoder.table.rows(longest)
-        ids = torch.randint(0, 256, (1, context), device=decoder.device)
-        self._logits = decoder.prefill(ids, self.cache)
+        self._prompt = Prompt(decoder, self._cache, 1, context)
+        self._prompt.ids.copy_(torch.randint(0, 256, (1, context)))
+        self._prompt.graph.run()
         self._build = replace(build_for(decoder.shape, decoder.weights, blocks), **build)
 
-    def outcomes(
-        self,
-        names: list[str],
-        rounds: int,
-        compile_kernel: Callable[[Build], Kernel],
-        steps_s: Callable[[PersistentStep], float] | None = None,
-    ) -> list[Outcome]:
+    def outcomes(self, names: list[str], rounds: int, compile_kernel: Callable[[Build], Kernel]) -> list[Outcome]:
         """Compiled all at once, checked one by one, then timed in turns."""
         candidates = [Candidate(Outcome(name), replace(self._build, **options_of(name))) for name in names]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -138,11 +130,16 @@ class Bench:
         for each in candidates:  # what compiled comes from the cache; what failed is tried once more, in this thread
             _compile(each, compile_kernel)
         self._check(candidates)
-        time_of = steps_s or _steps_s
-        runs = {each.outcome.name: partial(self._timed, each.step, time_of) for each in candidates if each.step}
+        runs: dict[str, Callable[[], float]] = {
+            each.outcome.name: partial(self._steps_s, each.step) for each in candidates if each.step
+        }
         outcomes = [each.outcome for each in candidates]
         take_turns(outcomes, runs, rounds)
         return outcomes
+
+    def prompt_s(self, rounds: int) -> list[float]:
+        """Of the captured prompt, again and again: a card at its power limit is slower here than behind a pause."""
+        return [device_s(self._prompt.graph.run, 2) for _ in range(rounds)]
 
     def _check(self, candidates: list[Candidate]) -> None:
         """Against the first; without its answer no other is worth timing."""
@@ -151,7 +148,7 @@ class Bench:
             if each.kernel is None:
                 continue
             each.step = PersistentStep(
-                each.build, self._decoder.weights, self._rows, self._state, self.cache, each.kernel
+                each.build, self._decoder.weights, self._rows, self._state, self._cache, each.kernel
             )
             answer = self._answer(each.step, each.outcome.name)
             plain = plain or answer
@@ -163,19 +160,19 @@ class Bench:
         step.run()
         _wait(name, self._decoder.device)
         at = self._context
-        values = (step.scratch.best_logit, self.cache.keys[:, :, :, at], self.cache.values[:, :, :, at])
+        values = (step.scratch.best_logit, self._cache.keys[:, :, :, at], self._cache.values[:, :, :, at])
         seen = tuple(each.float().clone() for each in values)
         for _ in range(TOKENS - 1):
             step.run()
         _wait(name, self._decoder.device)
         return Answer(seen, tuple(self._state.ids[0, at + 1 : at + 1 + TOKENS].tolist()))
 
-    def _timed(self, step: PersistentStep, time_of: Callable[[PersistentStep], float]) -> float:
+    def _steps_s(self, step: PersistentStep) -> float:
         self._begin()
-        return time_of(step)
+        return device_s(step.run, STEPS)
 
     def _begin(self) -> None:
-        self._state.take_first(self._logits, self._context)
+        self._state.take_first(self._prompt.logits, self._context)
 
 
 def _compile(candidate: Candidate, compile_kernel: Callable[[Build], Kernel]) -> None:
@@ -196,14 +193,6 @@ def _wait(name: str, device: torch.device) -> None:
         if time.perf_counter() - began > PATIENCE_S:
             raise NeverEnds(name)
         time.sleep(0.001)
-
-
-def _steps_s(step: PersistentStep) -> float:
-    return device_s(step.run, STEPS)
-
-
-def _prompt_s(prompt: Prompt) -> float:
-    return device_s(prompt.graph.run, 2)
 
 
 def device_s(work: Callable[[], None], times: int) -> float:

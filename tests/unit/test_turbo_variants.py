@@ -8,29 +8,23 @@ import torch
 
 from farm.architectures import Architecture
 from jobs.models.random_weights import build_random
-from jobs.turbo.cache import KvCache
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.persistent import Build
 from jobs.turbo.persistent.step import Kernel
 from tests.emulation import emulated_kernel
 from tests.perf import turbo_variants
 from tests.perf.turbo_outcomes import Answer, Outcome, lines, options_of, take_turns
-from tests.perf.turbo_prefills import WAYS, prefill_outcomes
 from tests.perf.turbo_variants import VARIANTS, Bench, arguments
 from tests.unit.test_persistent_step import NEEDS_COMPILER
 
 SMALL = Architecture(2, 128, 256, 4, 2, 64, 272, 512, False, 10000.0, 1e-5)
 
 
-def small_decoder(dtype: torch.dtype) -> TurboDecoder:
-    return TurboDecoder(build_random(SMALL, dtype, "cpu", seed=1))
-
-
 def test_names_stand_for_options() -> None:
     assert options_of("base") == {}
-    assert options_of("hold+early+ahead128") == {"hold_inputs": True, "early": True, "ahead_kib": 128}
+    assert options_of("ahead96+warps16") == {"ahead_kib": 96, "warps": 16}
     assert len({tuple(sorted(options_of(name).items())) for name in VARIANTS}) == len(VARIANTS)
-    for wrong in ("", "hold+", "ahead", "fast"):
+    for wrong in ("", "ahead96+", "ahead", "fast2", "ahead-1"):
         with pytest.raises(ValueError, match="no variant"):
             options_of(wrong)
 
@@ -72,29 +66,24 @@ def test_all_take_turns_and_ratios_are_of_the_same_round() -> None:
 @NEEDS_COMPILER
 def test_one_that_fails_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turbo_variants, "TOKENS", 3)
+    monkeypatch.setattr(turbo_variants, "device_s", lambda work, times: 1.0)
 
     @cache
     def compile_kernel(build: Build) -> Kernel:
-        if build.early:
+        if build.ahead_kib == 64:
             raise RuntimeError("no such option")
-        if build.hold_inputs:
+        if build.ahead_kib == 96:
             return lambda table: None
         folder = tmp_path / str(build.ahead_kib)
         folder.mkdir()
         return emulated_kernel(build, folder)
 
-    decoder = small_decoder(torch.float16)
+    decoder = TurboDecoder(build_random(SMALL, torch.float16, "cpu", seed=1))
     bench = Bench(decoder, 5, 5, slice_bytes=512, warps=2, shared_bytes=200_000)
-    names = ["base", "early", "hold", "ahead16"]
-    base, early, hold, ahead = bench.outcomes(names, 2, compile_kernel, steps_s=lambda step: 1.0)
-    assert early.error == "RuntimeError: no such option"
-    assert "answers otherwise" in str(hold.error)
-    assert [each.seconds for each in (base, early, hold, ahead)] == [[1.0, 1.0], [], [], [1.0, 1.0]]
-    assert (ahead.difference, ahead.same_tokens) == (0.0, 3)
-
-
-def test_the_ways_through_the_prompt_agree() -> None:
-    decoder = small_decoder(torch.float32)
-    cache = KvCache.allocate(decoder.shape, 1, 16, like=decoder.weights.embedding)
-    outcomes = prefill_outcomes(decoder, cache, 9, rounds=1, run_time=lambda prompt: 1.0)
-    assert [(each.name, each.error) for each in outcomes] == [(name, None) for name in WAYS]
+    names = ["base", "ahead64", "ahead96", "ahead0"]
+    base, fails, idle, without = bench.outcomes(names, 2, compile_kernel)
+    assert fails.error == "RuntimeError: no such option"
+    assert "answers otherwise" in str(idle.error)
+    assert [each.seconds for each in (base, fails, idle, without)] == [[1.0, 1.0], [], [], [1.0, 1.0]]
+    assert (without.difference, without.same_tokens) == (0.0, 3)
+    assert bench.prompt_s(3) == [1.0, 1.0, 1.0]
