@@ -45,10 +45,7 @@ class Build:
     blocks: int
     warps: int = 8
     shared_bytes: int = _SHARED_BYTES
-    # None of these has been measured on a GPU yet: `tests.perf.turbo_variants` compares them.
-    hold_inputs: bool = False  # in registers over the tiles of a product
-    early: bool = True  # the product after the gate begins before its last inputs are there
-    ahead_kib: int = 128  # a multiprocessor: how far the second-level cache is fetched into before the ring has room
+    ahead_kib: int = 128  # a multiprocessor: how far a scout fetches into the second-level cache; 0: no scout
     traced: bool = False
 
     @property
@@ -82,8 +79,7 @@ class Build:
             "EPS": f"{self.norm_eps!r}f", "SCALE": f"{self.scale!r}f", "HALF_IS_BF16": int(self.is_bf16),
             "LAYER_BITS": self.layer_bits, "HEAD_BITS": self.head_bits, "SLICE_BYTES": self.slice_bytes,
             "BLOCKS": self.blocks, "WARPS": self.warps, "SHARED_BYTES": self.shared_bytes,
-            "HOLD_INPUTS": int(self.hold_inputs), "EARLY": int(self.early), "AHEAD_KIB": self.ahead_kib,
-            "TRACED": int(self.traced),
+            "AHEAD_KIB": self.ahead_kib, "TRACED": int(self.traced),
         }  # fmt: skip
         return tuple(f"-D{name}={value}" for name, value in numbers.items())
 

@@ -2,7 +2,7 @@
 //
 // Given by the compiler's command line: HALF_IS_BF16, LAYERS, HIDDEN, INNER, HEADS, KV_HEADS, HEAD_DIM, VOCAB, EPS, SCALE,
 // LAYER_BITS and HEAD_BITS (16, 8, 4), SLICE_BYTES, WARPS (that multiply), BLOCKS (one a multiprocessor), SHARED_BYTES (of one),
-// HOLD_INPUTS, EARLY and TRACED (0 or 1), AHEAD_KIB (that a scout keeps the second-level cache ahead of the ring).
+// TRACED (0 or 1), AHEAD_KIB (that a scout keeps the second-level cache ahead of the ring).
 
 constexpr int CONSUMERS = WARPS * 32;
 constexpr int THREADS = CONSUMERS + (AHEAD_KIB > 0 ? 64 : 32);  // and one warp that asks for memory, and its scout
@@ -11,7 +11,6 @@ constexpr int GROUP = 128;               // inputs to a scale of 4-bit weights
 constexpr int TILE = 16;           // rows of a matrix that a block multiplies at once: the height of an mma
 constexpr int SLICE = SLICE_BYTES;  // of each of them in one stage of the ring
 constexpr int PIECE = 64;          // bytes of each of them that a warp multiplies at once: four lanes of 16 bytes
-constexpr int PIECES_AT_ONCE = HOLD_INPUTS ? 4 : 1;  // whose reads and sums overlap
 constexpr int PITCH = SLICE + 64;  // rows two apart then lie in other banks
 constexpr int SCALES_AT = TILE * PITCH;
 constexpr int SCALES_PITCH = SLICE * 2 / GROUP * 2 + 16;  // bytes: a 16-bit scale a group of a 4-bit slice, banks apart
@@ -24,20 +23,21 @@ constexpr int LANE_DIMS = HEAD_DIM / 32;
 constexpr int QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
 constexpr int ATTENDED = HEADS * HEAD_DIM;
 
-constexpr int SUM_TILES = 16;  // tiles whose sums there is room for,
-constexpr int GROUP_TILES = EARLY ? SUM_TILES / 2 : SUM_TILES;  // of them those that are added up at once, or
-constexpr int GATED_TILES = EARLY ? 4 : SUM_TILES;  // those of the gated product, whose results then leave sooner
+constexpr int SUM_TILES = 16;               // tiles whose sums there is room for,
+constexpr int GROUP_TILES = SUM_TILES / 2;  // of them those that are added up at once, while warps go on with the others, or
+constexpr int GATED_TILES = 4;              // those of the gated product: its results are the most, and leave sooner
 constexpr int AHEAD = AHEAD_KIB * 1024 / (TILE * SLICE);  // stages that the scout is ahead
 
 CONSTANT int least(int a, int b) { return a < b ? a : b; }
 CONSTANT int most(int a, int b) { return a > b ? a : b; }
 CONSTANT int rounds(int all, int each) { return (all + each - 1) / each; }
 
-// The last product of a layer may begin before its last inputs are there: by the first EARLY_SLICES stages of each tile,
-// whose inputs no block sends after its last GATED_TILES tiles. 0: all at once.
+// The last product of a layer begins before its last inputs are there: by the first EARLY_SLICES stages of each tile, whose
+// inputs every block has sent before its last group of GATED_TILES. 0, all at once, where one group is all there is or the
+// sums of a block's tiles have no room.
 constexpr int SLICE_COLUMNS = SLICE * 8 / LAYER_BITS;
 constexpr int LAST_GATED = (rounds(2 * INNER / TILE, BLOCKS) - 1) / GATED_TILES * GATED_TILES * BLOCKS * (TILE / 2);
-constexpr int EARLY_SLICES = EARLY && rounds(HIDDEN / TILE, BLOCKS) <= SUM_TILES ? LAST_GATED / SLICE_COLUMNS : 0;
+constexpr int EARLY_SLICES = rounds(HIDDEN / TILE, BLOCKS) <= SUM_TILES ? LAST_GATED / SLICE_COLUMNS : 0;
 constexpr int EARLY_COLUMNS = EARLY_SLICES * SLICE_COLUMNS;
 
 // Weights of [rows, columns]: 16 bit, int8 with a scale a row, or 4 bit with a scale a group (see `jobs.turbo.weights`).

@@ -14,7 +14,7 @@ template <int BITS>
 struct Inputs {
     uint4 part[16 / BITS];
 
-    DEVICE void load(const u16* inputs) {
+    DEVICE explicit Inputs(const u16* inputs) {
         const int t = thread_number() % 4;
         for (int i = 0; i < 16 / BITS; i++)
             part[i] = *reinterpret_cast<const uint4*>(inputs + (BITS == 4 ? 32 * i + 8 * t : 128 / BITS * t + 8 * i));
@@ -107,75 +107,35 @@ struct Pieces<4> {
     DEVICE TileSums finish(const u8*) const { return total; }
 };
 
-// One warp's share of a product: every WARPS-th piece of each row. The inputs of these pieces are the same for every
-// tile: those of 4,096 columns fit 64 registers, longer ones are read again for each tile.
-template <int BITS, int COLUMNS>
-struct WarpProduct {
-    static constexpr int ROW = COLUMNS / 8 * BITS, EACH = PIECE * 8 / BITS;  // inputs of a piece
-    static constexpr int COUNT = rounds(ROW / PIECE, WARPS);
-    static constexpr int SPAN = least(SLICE, ROW);  // of the row in a stage
-    static constexpr bool HOLDS = HOLD_INPUTS && ROW % SPAN == 0 && SPAN / PIECE % WARPS == 0 && COLUMNS <= 512 * WARPS;
-    Shared* shared;
-    Inputs<BITS> held[HOLDS ? COUNT : 1];
+template <int BITS>
+DEVICE void add_piece(const Shared* shared, Pieces<BITS>& pieces, const u8* stage, int before, int piece) {
+    constexpr int EACH = PIECE * 8 / BITS;  // inputs of a piece
+    const u16* inputs = reinterpret_cast<const u16*>(shared->inputs);
+    pieces.add(stage, piece, Inputs<BITS>(inputs + (before + piece) * EACH), shared->corrections + before + piece);
+}
 
-    DEVICE static int warp() { return thread_number() / 32; }
-    DEVICE const u16* inputs_of(int piece) const { return reinterpret_cast<const u16*>(shared->inputs) + piece * EACH; }
-
-    DEVICE explicit WarpProduct(Shared* memory) : shared(memory) {
-        if (!HOLDS) return;
-#pragma unroll
-        for (int i = 0; i < COUNT; i++) held[HOLDS ? i : 0].load(inputs_of(warp() + i * WARPS));
-    }
-    DEVICE void add_piece(Pieces<BITS>& pieces, const u8* stage, int before, int piece) const {
-        Inputs<BITS> x;
-        x.load(inputs_of(before + piece));
-        pieces.add(stage, piece, x, shared->corrections + before + piece);
-    }
-    // The next stage: COUNT pieces of each row, of which the first is piece `before`.
-    template <int COUNT>
-    DEVICE TileSums add_stage(Ring& ring, Pieces<BITS>& pieces, int before) const {
-        ring.wait_until_full();
-#pragma unroll PIECES_AT_ONCE
-        for (int i = 0; i < COUNT / WARPS; i++) add_piece(pieces, ring.data(), before, warp() + i * WARPS);
-        if (warp() < COUNT % WARPS) add_piece(pieces, ring.data(), before, warp() + COUNT / WARPS * WARPS);
-        const TileSums found = pieces.finish(ring.data());
-        ring.release();
-        return found;
-    }
-    template <int BEFORE>
-    DEVICE void add_held_slice(Pieces<BITS>& pieces, const u8* stage) const {
-#pragma unroll
-        for (int i = 0; i < SPAN / PIECE / WARPS; i++) {
-            const int piece = warp() + i * WARPS;
-            pieces.add(stage, piece, held[HOLDS ? BEFORE / WARPS + i : 0], shared->corrections + BEFORE + piece);
-        }
-    }
-    template <int AT>
-    DEVICE TileSums add_held(Ring& ring, Pieces<BITS>& pieces) const {
-        ring.wait_until_full();
-        add_held_slice<AT / PIECE>(pieces, ring.data());
-        const TileSums found = pieces.finish(ring.data());
-        ring.release();
-        if constexpr (AT + SPAN < ROW) return add_held<AT + SPAN>(ring, pieces);
-        return found;
-    }
-    // Bytes FROM to TO of each row.
-    template <int FROM, int TO>
-    DEVICE TileSums add_tile(Ring& ring) const {
-        Pieces<BITS> pieces;
-        if constexpr (HOLDS && FROM == 0 && TO == ROW) return add_held<0>(ring, pieces);
-        constexpr int REST = (TO - FROM) % SLICE;
-        TileSums found;  // of the last stage it counts
-        for (int at = FROM; at < TO - REST; at += SLICE) found = add_stage<SLICE / PIECE>(ring, pieces, at / PIECE);
-        if constexpr (REST > 0) found = add_stage<REST / PIECE>(ring, pieces, (TO - REST) / PIECE);
-        return found;
-    }
-};
+// A warp's share of the next stage: every WARPS-th of the COUNT pieces of each row. The first is the row's piece `before`.
+// One after the other: with inputs kept in registers and the reads of several pieces overlapping it was no faster.
+template <int BITS, int COUNT>
+DEVICE TileSums add_stage(Ring& ring, Pieces<BITS>& pieces, int before) {
+    const int warp = thread_number() / 32;
+    ring.wait_until_full();
+#pragma unroll 1
+    for (int i = 0; i < COUNT / WARPS; i++) add_piece(ring.shared, pieces, ring.data(), before, warp + i * WARPS);
+    if (warp < COUNT % WARPS) add_piece(ring.shared, pieces, ring.data(), before, warp + COUNT / WARPS * WARPS);
+    const TileSums found = pieces.finish(ring.data());
+    ring.release();
+    return found;
+}
 
 // Bytes FROM to TO of each row of a tile; what the bytes before FROM gave lies in `sums`, put there by the same lanes.
-template <int FROM, int TO, int BITS, int COLUMNS>
-DEVICE void multiply_tile(const WarpProduct<BITS, COLUMNS>& product, Ring& ring, float (*sums)[TILE]) {
-    const TileSums found = product.template add_tile<FROM, TO>(ring);
+template <int FROM, int TO, int BITS>
+DEVICE void multiply_tile(Ring& ring, float (*sums)[TILE]) {
+    constexpr int REST = (TO - FROM) % SLICE;
+    Pieces<BITS> pieces;
+    TileSums found;  // of the last stage it counts
+    for (int at = FROM; at < TO - REST; at += SLICE) found = add_stage<BITS, SLICE / PIECE>(ring, pieces, at / PIECE);
+    if constexpr (REST > 0) found = add_stage<BITS, REST / PIECE>(ring, pieces, (TO - REST) / PIECE);
     const int warp = thread_number() / 32, lane = thread_number() % 32;
     if (lane % 4 == 0) {
         float &low = sums[warp][lane / 4], &high = sums[warp][lane / 4 + 8];
@@ -198,15 +158,14 @@ struct Two {
 DEVICE Two two_rows(const float (*sums)[TILE], int row) { return {over_warps(sums, row), over_warps(sums, row + 1)}; }
 
 // The first EARLY_BYTES of each row, of all this block's tiles: `multiply` then adds the rest.
-template <int BITS, int ROWS, int COLUMNS, int EARLY_BYTES>
+template <int BITS, int ROWS, int EARLY_BYTES>
 DEVICE void begin_to_multiply(Ring& ring, const Turns& turns) {
-    const WarpProduct<BITS, COLUMNS> product(ring.shared);
     int count = 0;
     for (int tile = turns.first(); tile < ROWS / TILE; tile += BLOCKS)
-        multiply_tile<0, EARLY_BYTES>(product, ring, ring.shared->sums[count++]);
+        multiply_tile<0, EARLY_BYTES, BITS>(ring, ring.shared->sums[count++]);
 }
 
-// The warps take turns in adding up.
+// The warps take turns in adding up, each while the others go on.
 DEVICE int thread_in_turn(int group) { return (thread_number() + group * (CONSUMERS - 32)) % CONSUMERS; }
 
 // `finish(row, sums, others)` gets rows `row` and `row + 1`, each once; `others`, with PAIRED, are those of `up`.
@@ -215,21 +174,20 @@ DEVICE void multiply(Ring& ring, Turns& turns, Finish&& finish) {
     Shared* shared = ring.shared;
     constexpr int OUTPUTS = PAIRED ? TILE / 2 : TILE, TWOS = OUTPUTS / 2, ROW = COLUMNS / 8 * BITS;
     constexpr int TILES = EARLY_BYTES > 0 ? SUM_TILES : PAIRED ? GATED_TILES : GROUP_TILES;
-    const WarpProduct<BITS, COLUMNS> product(shared);
     int tile = turns.first();
+    // One meeting a group: the next sums lie elsewhere, and those after them come behind the next meeting.
     for (int group = 0; tile < ROWS / TILE; group++) {
         float(*sums)[WARPS][TILE] = shared->sums + group * TILES % SUM_TILES;
         const int first = tile;
         int count = 0;
         for (; tile < ROWS / TILE && count < TILES; tile += BLOCKS)
-            multiply_tile<EARLY_BYTES, ROW>(product, ring, sums[count++]);
+            multiply_tile<EARLY_BYTES, ROW, BITS>(ring, sums[count++]);
         consumers_sync();
         for (int i = thread_in_turn(group); i < count * TWOS; i += CONSUMERS) {
             const int at = i / TWOS, row = 2 * (i % TWOS);
             const Two others = PAIRED ? two_rows(sums[at], row + TILE / 2) : Two{0, 0};
             finish((first + at * BLOCKS) * OUTPUTS + row, two_rows(sums[at], row), others);
         }
-        if (!EARLY) consumers_sync();  // else the next sums lie elsewhere, and those after them come behind another meeting
     }
     turns.pass(ROWS / TILE);
 }

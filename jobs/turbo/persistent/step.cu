@@ -61,7 +61,7 @@ DEVICE void choose_token(Shared* shared, const StepTable& step, Best best, int p
 }
 
 // The vector that attention or the feed-forward is added to. Reading it takes as long as a stage of a product, so each
-// thread may read the pair that it will need before the product.
+// thread reads the first pair that it will need before the product.
 struct Residual {
     const u32* pairs;
     int row_read = -1;
@@ -69,7 +69,7 @@ struct Residual {
 
     DEVICE void read_before(const Turns& turns) {
         const int tile = turns.first() + thread_number() / (TILE / 2) * BLOCKS;
-        if (!EARLY || tile >= HIDDEN / TILE) return;
+        if (tile >= HIDDEN / TILE) return;
         row_read = tile * TILE + 2 * (thread_number() % (TILE / 2));
         read = load_fresh(pairs + row_read / 2);
     }
@@ -121,7 +121,7 @@ DEVICE void feed_forward_block(Step& step, int layer) {
     if constexpr (EARLY_BYTES > 0) {
         stage_received<LAYER_BITS, EARLY_COLUMNS>(step.ring.shared, mail.inner);
         mark(step.table, layer, HAS_EARLY);
-        begin_to_multiply<LAYER_BITS, HIDDEN, INNER, EARLY_BYTES>(step.ring, step.turns);
+        begin_to_multiply<LAYER_BITS, HIDDEN, EARLY_BYTES>(step.ring, step.turns);
     } else {
         mark(step.table, layer, HAS_EARLY);
     }

@@ -55,11 +55,11 @@ struct Part {
         }
     }
     // From other blocks. One chunk is waited for before the others are asked for, all at once: the senders end together,
-    // and asking in vain for everything would take the bandwidth that the weights need. With EARLY two are few enough, and
-    // of more the one that is sent last is waited for.
+    // and asking in vain for everything would take the bandwidth that the weights need. Of whole rounds it is the last one,
+    // which is sent last; two chunks are few enough to ask for both.
     DEVICE void receive_from(const u32* mail) {
-        constexpr bool AT_ONCE = EARLY && CHUNKS <= 2;
-        constexpr int FIRST = EARLY && SIZE / 8 % CONSUMERS == 0 ? CHUNKS - 1 : 0;
+        constexpr bool AT_ONCE = CHUNKS <= 2;
+        constexpr int FIRST = SIZE / 8 % CONSUMERS == 0 ? CHUNKS - 1 : 0;
         if (!AT_ONCE && is_there(FIRST))
             while (!receive(mail + 4 * number(FIRST), chunk[FIRST].pairs)) wait_a_little();
         bool all = false;
