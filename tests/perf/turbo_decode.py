@@ -1,9 +1,11 @@
-"""The engines side by side in one process: `python -m tests.perf.turbo_decode --model random:llama-3-8b --out DIR`.
+"""The engines side by side in one process: `python -m tests.perf.turbo_decode --out DIR --within 120`.
 
-For each of eager, compiled and turbo in every precision: tokens a second and the share of the copy bandwidth (MBU)
-while decoding, the prefill, seconds until the first call was ready, and for turbo where a step's time goes by kernel.
-No Ray, no sweep: a tool for the one who writes kernels. A part that fails is recorded and the next one runs; every
-part is printed, and written to DIR/turbo_decode.json, as soon as it is done.
+By default what turbo's targets are stated for: the shape of Llama-3-8B, a prompt of 1,920 tokens, 128 new ones, batch
+1; turbo in three precisions, then its peers: the transformers model compiled, and gpt-fast's method (`turbo_peer`). For
+each: tokens a second and the share of the copy bandwidth (MBU) while decoding, the prefill, seconds until the first
+call was ready, the GPU's clock and power in both phases, and for turbo where a step's time goes by kernel. No Ray, no
+sweep: a tool for the one who writes kernels. A part that fails is recorded and the next one runs; every part is
+printed, and written to DIR/turbo_decode.json, as soon as it is done.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +37,34 @@ from jobs.timing import time_generation
 from jobs.turbo.profile import profiled
 from jobs.turbo.recipe import RECIPES, recipe_for
 from tests.perf.turbo_parts import Part, limits_line, lines
+from tests.perf.turbo_peer import PeerEngine, PlainDecoder
+from tests.perf.turbo_watch import ticks_of, watch_phases
 
 EAGER_TOKENS = 16  # at 33 tokens/s, 128 of them would take 4 s a run
+WATCHED_RUNS = 3
+_TOO_LATE = "not begun: --within was over"
 
 
 def main() -> None:
-    given = _arguments()
+    began = time.perf_counter()
+    given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     limits = measure_limits(given.device)
     _say(limits_line(given.device, limits))
     parts: list[Part] = []
-    for name in given.only or PARTS:
-        parts.append(_measured(name, given, limits))
+    for name in given.only:
+        is_late = given.within is not None and time.perf_counter() - began > given.within
+        parts.append(Part(name, error=_TOO_LATE) if is_late else _measured(name, given, limits))
         _write(given, limits, parts)
         _say(lines(parts[-1]))
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--model", default="random:llama-3-8b")
     ask.add_argument("--out", type=Path, required=True, help="Folder for turbo_decode.json.")
-    ask.add_argument("--only", nargs="+", choices=list(PARTS), help="These engines only, in this order.")
+    ask.add_argument("--only", nargs="+", choices=list(PARTS), default=list(TARGET), help="These, in this order.")
+    ask.add_argument("--within", type=float, help="Begin no part after so many seconds.")
     ask.add_argument("--context", type=int, default=1920)
     ask.add_argument("--new-tokens", type=int, default=128)
     ask.add_argument("--batch", type=int, default=1)
@@ -62,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     ask.add_argument("--group", type=int, default=128, help="Inputs to a scale of 4-bit weights.")
     ask.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     ask.add_argument("--no-profile", action="store_true")
-    return ask.parse_args()
+    return ask.parse_args(words)
 
 
 def _measured(name: str, given: argparse.Namespace, limits: DeviceLimits | None) -> Part:
@@ -83,9 +93,11 @@ def _run(part: Part, given: argparse.Namespace, limits: DeviceLimits | None) -> 
     part.load_peak_bytes = _peak(given)
     new_tokens = EAGER_TOKENS if part.name == "eager" else given.new_tokens
     _time(part, engine, given, new_tokens)
+    begin = partial(engine.begin, _prompts(given), "on", new_tokens)
+    part.phases = watch_phases(engine, begin, new_tokens, WATCHED_RUNS, ticks_of(given.device))
     if limits is not None and part.step_bytes is not None:
         part.mbu = median(part.decode_tok_s) / given.batch * part.step_bytes / limits.copy_bytes_per_s
-    part.effective = asdict(engine.effective("on"))
+    part.effective = None if isinstance(engine, PeerEngine) else asdict(engine.effective("on"))
     if isinstance(engine, TurboEngine) and given.device == "cuda" and not given.no_profile:
         _profile(part, engine, given)
 
@@ -134,12 +146,28 @@ def _turbo(precision: str, one_kernel: bool = True) -> Callable[[Part, argparse.
     return opened
 
 
+def _gptfast(precision: str) -> Callable[[Part, argparse.Namespace], PeerEngine]:
+    """In bfloat16: tinygemm knows no other."""
+
+    def opened(part: Part, given: argparse.Namespace) -> PeerEngine:
+        eager = _load(part, given, "bf16")
+        decoder = PlainDecoder(eager.model, replace(recipe_for(precision), group=given.group))
+        part.weights_bytes, part.step_bytes = decoder.weights_bytes, decoder.step_bytes(1, _mean_length(given))
+        return PeerEngine(decoder, eager.stopwatch)
+
+    return opened
+
+
 PARTS: dict[str, Callable[[Part, argparse.Namespace], Any]] = {
     "eager": _eager,
     "compiled": _compiled,
     **{f"turbo-{name}": _turbo(name) for name in RECIPES if name != "fp32"},
     **{f"turbo-{name}-graph": _turbo(name, one_kernel=False) for name in RECIPES if name != "fp32"},
+    **{f"gptfast-{name}": _gptfast(name) for name in ("bf16", "int8wo", "int4wo")},
 }
+TARGET = (
+    "turbo-fp16", "turbo-int8wo", "turbo-int4wo", "gptfast-bf16", "compiled", "gptfast-int8wo", "gptfast-int4wo",
+)  # fmt: skip
 
 
 def _mean_length(given: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import torch
 from farm.device_facts import DeviceLimits
 from farm.stats import median
 from jobs.turbo.profile import Breakdown
+from tests.perf.turbo_watch import Phases, phase_lines
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Part:
     ready_s: float | None = None
     decode_tok_s: list[float] = field(default_factory=list)
     prefill_ms: list[float] = field(default_factory=list)
+    phases: Phases | None = None
     step_bytes: int | None = None
     mbu: float | None = None
     weights_bytes: int | None = None
@@ -55,7 +57,8 @@ def lines(part: Part) -> str:
     head = "  ".join(f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in figures.items())
     error = [f"    failed: {part.error}"] if part.error else []
     steps = [*_breakdown("decode step", part.decode_profile), *_breakdown("prefill", part.prefill_profile)]
-    return "\n".join([f"{part.name:12} {head}", *error, *steps])
+    phases = phase_lines(part.phases) if part.phases else []
+    return "\n".join([f"{part.name:15} {head}", *error, *phases, *steps])
 
 
 def _gb(size: int | None) -> float | None:
