@@ -168,7 +168,7 @@ def evidence_of(record: Record) -> Evidence:
 def sanity_figures(sanity: Sanity | None) -> SanityFigures:
     if sanity is None:
         return SanityFigures()
-    return SanityFigures(sanity.ppl_ratio, sanity.layer_error, sanity.text)
+    return SanityFigures(sanity.ppl_ratio, sanity.layer_error, sanity.decode_gap, sanity.text)
 
 
 def trust_figures(record: Record) -> TrustFigures:

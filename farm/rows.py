@@ -144,6 +144,7 @@ class SanityFigures:
 
     sanity_ppl_ratio: float | None = None
     sanity_layer_error: float | None = None
+    sanity_decode_gap: float | None = None
     sanity_text: str | None = None
 
 

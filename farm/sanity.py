@@ -5,9 +5,10 @@ size, a badly calibrated one answered every prompt in one repeated phrase. Such 
 
     problems(Sanity(perplexity=49152.0, reference_perplexity=11.7), max_ppl_ratio=2.0)
 
-Four checks, each where it means something: the perplexity of a short text against that of the reference precision, or
+Five checks, each where it means something: the perplexity of a short text against that of the reference precision, or
 against blind guessing where there is no reference; greedy text that does not collapse into one or two tokens; sampled
-linear layers against the product with their own de-quantized weights (a wrong kernel, also with random weights).
+linear layers against the product with their own de-quantized weights (a wrong kernel, also with random weights);
+and what decoding chose against one forward over the same tokens, whose kernels are others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ GUESSING_SHARE = 0.5  # of the vocabulary: a uniform guess has a perplexity of a
 LEAST_DISTINCT = 3  # of 16 greedy tokens; small models repeat sentences, broken ones repeat a token
 # LLM.int8() also quantizes what goes in, to 8 bit: 1-2 %. A wrong scale, order or zero point is an error near 100 %.
 MAX_LAYER_ERROR = 0.10
+MAX_DECODE_GAP = 0.25  # rounding turns ties only, 1-3 % in 8 and 4 bit; a token of another model is 100 % off
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Sanity:
     """What the gate saw; part of a record. A check that was not made is None, with the reason in `reasons`.
 
     `layer_error` is the largest ||layer(x) - x W^T|| / ||x W^T|| over `layers_checked` layers, W their own de-quantized
-    weights. `text` is the beginning of what the model says, for people.
+    weights. `decode_gap` is the largest (best logit - that of the token that decoding chose) / |largest logit| in one
+    forward over `decode_checked` greedy tokens. `text` is the beginning of what the model says, for people.
     """
 
     logits_finite: bool | None = None
@@ -37,6 +40,8 @@ class Sanity:
     distinct_tokens: int | None = None
     layer_error: float | None = None
     layers_checked: int = 0
+    decode_gap: float | None = None
+    decode_checked: int = 0
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -65,6 +70,11 @@ def _problems(sanity: Sanity, max_ppl_ratio: float) -> Iterator[str]:
         yield f"its greedy text has {sanity.distinct_tokens} different token(s): {sanity.text!r}"
     if sanity.layer_error is not None and sanity.layer_error > MAX_LAYER_ERROR:
         yield f"a linear layer is {sanity.layer_error:.0%} off the product with its own de-quantized weights"
+    if sanity.decode_gap is not None and sanity.decode_gap > MAX_DECODE_GAP:
+        yield (
+            f"its decoding chose tokens whose logits are {sanity.decode_gap:.0%} below the best ones of a forward over "
+            f"the same {sanity.decode_checked} tokens"
+        )
 
 
 def _is_guessing(sanity: Sanity) -> bool:

@@ -1,7 +1,7 @@
 """The sanity gate: looks at a loaded model before anything is timed. What counts as sane is in `farm.sanity`.
 
-What it costs: a window of 256 tokens, 16 greedy tokens, a few single layers, and once a model and machine the
-reference's perplexity of the same window (kept in the cache folder: opening a 16-bit 8B model takes 5 s).
+What it costs: two windows of up to 256 tokens, 4 or 16 greedy tokens, a few single layers, and once a model and machine
+the reference's perplexity of the same window (kept in the cache folder: opening a 16-bit 8B model takes 5 s).
 
     sanity = look_at(engine, load)
 """
@@ -32,6 +32,7 @@ from jobs.models.cache import cache_root
 from jobs.quantization import backend_for
 
 WINDOW_TOKENS = 256
+FEW_TOKENS = 4  # of random weights: only decoding is looked at
 GREEDY_TOKENS = 16  # a 4-bit model of 135M parameters takes over a second a token on a CPU without AVX512-BF16
 PROMPT = "The capital of France is"
 TEXT_CHARS = 120
@@ -44,20 +45,19 @@ def look_at(engine: Engine, load: Load) -> Sanity:
     """All checks that mean something for this load. Raises what running the model raises."""
     layers = _layer_errors(engine, load)
     if not load.model.has_true_weights:
-        logits = engine.logits([[5 + position % 200 for position in range(WINDOW_TOKENS)]])
-        finite = bool(logits.isfinite().all())
-        told = {"perplexity": "random weights say nothing", "text": "random weights say nothing"}
-        return Sanity(logits_finite=finite, **layers.figures, reasons=told | layers.reasons)
+        return _look_at_random(engine, load, layers)
     tokens = tuple(engine.tokenizer.encode(demo_text()[: 8 * WINDOW_TOKENS]))[: WINDOW_TOKENS + 1]
-    said, distinct = _greedy(engine)
+    prompt = list(engine.tokenizer.encode(PROMPT))
+    said = _greedy(engine, prompt, GREEDY_TOKENS)
     logits = engine.logits([tokens[:-1]])
     sanity = Sanity(
         logits_finite=bool(logits.isfinite().all()),
         perplexity=_perplexity(logits, tokens),
         vocabulary=engine.architecture.vocab if engine.architecture else None,
-        text=said,
-        distinct_tokens=distinct,
+        text=str(engine.tokenizer.decode(said))[:TEXT_CHARS],
+        distinct_tokens=len(set(said)),
         **layers.figures,
+        **_decoding(engine, prompt, said),
         reasons=layers.reasons,
     )
     return _beside_reference(sanity, engine.reference, load, tokens)
@@ -69,14 +69,33 @@ def _perplexity(logits: Any, tokens: Sequence[int]) -> float | None:
     return math.exp(min(math.fsum(nll) / len(nll), _LARGEST_EXPONENT)) if all(map(math.isfinite, nll)) else None
 
 
-def _greedy(engine: Engine) -> tuple[str, int]:
-    generation = engine.begin([list(engine.tokenizer.encode(PROMPT))], "on", GREEDY_TOKENS)
+def _look_at_random(engine: Engine, load: Load, layers: "_Layers") -> Sanity:
+    window = [5 + position % 200 for position in range(WINDOW_TOKENS)]
+    finite = bool(engine.logits([window]).isfinite().all())
+    told = {"perplexity": "random weights say nothing", "text": "random weights say nothing"} | layers.reasons
+    if load.engine == "compiled":
+        reasons = told | {"decode_gap": "a shape of its own would be compiled for this look"}
+        return Sanity(logits_finite=finite, **layers.figures, reasons=reasons)
+    decoding = _decoding(engine, window, _greedy(engine, window, FEW_TOKENS))
+    return Sanity(logits_finite=finite, **layers.figures, **decoding, reasons=told)
+
+
+def _greedy(engine: Engine, prompt: Sequence[int], count: int) -> list[int]:
+    generation = engine.begin([list(prompt)], "on", count)
     generation.prefill()
     generation.first_token()
-    for _ in range(GREEDY_TOKENS - 1):
+    for _ in range(count - 1):
         generation.decode_step()
     (tokens,) = generation.tokens()
-    return str(engine.tokenizer.decode(tokens))[:TEXT_CHARS], len(set(tokens))
+    return list(tokens)
+
+
+def _decoding(engine: Engine, prompt: Sequence[int], said: Sequence[int]) -> dict[str, Any]:
+    """Of a Sanity: are the tokens that decoding chose the best ones of a forward over all of them, or ties of these?"""
+    logits = engine.logits([[*prompt, *said[:-1]]])[0, len(prompt) - 1 :].float()
+    chosen = logits.gather(-1, torch.tensor(said, device=logits.device).unsqueeze(-1)).squeeze(-1)
+    gap = float(((logits.amax(-1) - chosen) / logits.abs().amax(-1)).max())
+    return {"decode_gap": gap if math.isfinite(gap) else 1.0, "decode_checked": len(said)}
 
 
 @dataclass(frozen=True, slots=True)

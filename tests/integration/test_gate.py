@@ -36,3 +36,4 @@ def test_random_weights_have_layers_and_finite_logits_only() -> None:
     assert sanity.perplexity is None and "random weights" in sanity.reasons["perplexity"]
     assert problems(sanity) == ()
     assert torch.isfinite(torch.tensor(sanity.layer_error or 0.0))
+    assert sanity.decode_gap is not None and sanity.decode_gap < 0.02

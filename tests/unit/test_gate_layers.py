@@ -1,4 +1,4 @@
-"""The gate's look at single layers: of whatever engine holds the model, and whatever comes out of them."""
+"""The gate's look at single layers, of whatever engine holds the model, and at what decoding chose."""
 
 import pytest
 import torch
@@ -45,3 +45,11 @@ def test_a_layer_that_gives_no_numbers_is_wrong_and_its_error_can_be_written(eag
     figures = gate._layer_errors(eager, LOAD).figures
     assert figures["layer_error"] == 1.0
     assert "100% off" in problems(Sanity(**figures))[0]
+
+
+def test_tokens_that_another_model_would_have_chosen_are_told(eager: EagerEngine) -> None:
+    prompt = [5, 6, 7, 8]
+    said = gate._greedy(eager, prompt, 4)
+    assert gate._decoding(eager, prompt, said) == {"decode_gap": pytest.approx(0.0, abs=1e-3), "decode_checked": 4}
+    wrong = gate._decoding(eager, prompt, [(token + 1) % 256 for token in said])
+    assert "its decoding chose tokens" in problems(Sanity(**wrong))[0]

@@ -22,6 +22,8 @@ GOOD = Sanity(
     distinct_tokens=9,
     layer_error=0.012,
     layers_checked=14,
+    decode_gap=0.01,
+    decode_checked=16,
 )
 
 
@@ -45,6 +47,10 @@ def test_unknown_is_no_problem() -> None:
             "its perplexity is 4.915e+04, that of guessing among 49152 tokens",
         ),
         ({"distinct_tokens": 1, "text": "!!!!"}, "its greedy text has 1 different token(s): '!!!!'"),
+        (
+            {"decode_gap": 0.9},
+            "its decoding chose tokens whose logits are 90% below the best ones of a forward over the same 16 tokens",
+        ),
         ({"layer_error": 0.97}, "a linear layer is 97% off the product with its own de-quantized weights"),
     ],
 )
