@@ -18,6 +18,7 @@ from cluster.job import Job, note_neighbours
 from cluster.pool import JobId, Pool
 from farm.errors import StoreError
 from farm.events import CellEnded, Died, Ended, Event, GroupRequest, Loaded, Loading, Running, Shown
+from farm.interruption import raise_if_asked
 from farm.keys import cell_key, load_key
 from farm.observer import Observer
 from farm.plan import LoadGroup
@@ -61,6 +62,7 @@ class Driver:
         self._queue.extend(groups)
         try:
             while (self._queue or self._jobs) and self.clock() < self.stop_at_s:
+                raise_if_asked()
                 self._start_what_fits()
                 for job, event in self.pool.events(POLL_S, self._held()):
                     self._handle(job, event)

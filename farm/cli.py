@@ -3,8 +3,9 @@
 Exit codes: 0 all well, 1 the sweep ran and some cell is not ok, 2 bad input (one sentence, nothing lost), 130 Ctrl-C.
 """
 
-import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from farm import __version__
 from farm.cli_pages import POOL, dashboard, demo
 from farm.cli_runs import NO_IMAGES, RUN_DIR, advise, compare, publish, report
 from farm.errors import FarmError, Interrupted
+from farm.interruption import noted_interruption
 
 SWEEP = click.argument("sweep_path", metavar="SWEEP.yaml", type=click.Path(path_type=Path))
 ADDRESS = click.option("--address", help="A running Ray cluster ('auto' finds it); without it a local Ray is started.")
@@ -218,19 +220,14 @@ def _statuses(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names)
 
 
-class _resumable:
+@contextmanager
+def _resumable(place: str) -> Iterator[None]:
     """Turns Ctrl-C and SIGTERM into one sentence that says how to go on."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
-        if kind is KeyboardInterrupt:
-            raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {self.place}") from None
+    try:
+        with noted_interruption():
+            yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; finished points are safe. Go on with: farm resume {place}") from None
 
 
 def main(args: list[str] | None = None, command: click.Command = cli) -> None:
