@@ -65,6 +65,12 @@ def within(seconds: float, look: Callable[[], object]) -> bool:
     return bool(look())
 
 
+def last_words(driver: "subprocess.Popen[str]") -> str:
+    """Where a driver that should have ended is; it ends now, so that the tests after this one have its GPUs."""
+    driver.send_signal(signal.SIGABRT)
+    return driver.communicate(timeout=30)[1]
+
+
 def test_groups_spread_over_all_gpus_of_all_nodes_and_a_wide_model_has_two(pool: RayPool, tmp_path: Path) -> None:
     assert (pool.device, pool.capacity) == ("cuda", 4)
     narrow = [f"fake:slow?seed={seed}" for seed in range(4)]
@@ -123,10 +129,11 @@ def test_ctrl_c_frees_the_gpus_within_five_seconds_and_says_how_to_go_on(
     hanging = ["fake:hang?context=32", "fake:hang?context=32&seed=1"]
     file.write_text(sweep(models=hanging, contexts=[16, 32], interleave=2).to_yaml())
     command = [sys.executable, "-m", "farm", "run", str(file), "--out", str(out), "--address", cluster.address]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert within(60, lambda: len(list(out.glob("records/*/1.json"))) == 4 and free_gpus() == 2)
+    told = {"env": os.environ | {"PYTHONFAULTHANDLER": "1"}, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    driver = subprocess.Popen(command, text=True, **told)
+    assert within(60, lambda: len(list(out.glob("records/*/1.json"))) == 4 and free_gpus() == 2), last_words(driver)
     driver.send_signal(signal.SIGINT)
-    assert within(5, lambda: free_gpus() == 4)
+    assert within(5, lambda: free_gpus() == 4), last_words(driver)
     _, farewell = driver.communicate(timeout=30)
     assert driver.returncode == 130
     assert f"farm resume {out}" in farewell
