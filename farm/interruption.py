@@ -22,7 +22,6 @@ _asked = False
 def noted_interruption() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt, and are noted. In the main thread only, as Python has it."""
     global _asked
-    _asked = False
     before = {number: signal.signal(number, _note) for number in _SIGNALS}
     try:
         yield
@@ -30,6 +29,7 @@ def noted_interruption() -> Iterator[None]:
         raise_if_asked()  # C code may have made an error of its own of it
         raise
     finally:
+        _asked = False  # answered: a later run in this process was not asked to end
         for number, handler in before.items():
             signal.signal(number, handler)
 

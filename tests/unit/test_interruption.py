@@ -62,6 +62,12 @@ def test_an_error_that_an_interruption_was_turned_into_is_one() -> None:
             raise SystemError("returned a result with an exception set") from error
 
 
+def test_an_interruption_that_was_answered_does_not_end_the_next_run() -> None:
+    with pytest.raises(KeyboardInterrupt), noted_interruption():
+        os.kill(os.getpid(), signal.SIGINT)
+    raise_if_asked()
+
+
 def test_without_a_signal_nothing_is_raised_and_the_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with noted_interruption():
