@@ -56,6 +56,8 @@ KNOWN: dict[str, Architecture] = {
     "llama-3-8b": Architecture(32, 4096, 14336, 32, 8, 128, 128256, 8192, False, 500000.0, 1e-5),
     "mistral-7b": Architecture(32, 4096, 14336, 32, 8, 128, 32768, 32768, False, 1000000.0, 1e-5),
     "smollm2-135m": Architecture(30, 576, 1536, 9, 3, 64, 49152, 8192, True, 100000.0, 1e-5),
+    # Two layers of it, to try a machine, a kernel or a compiler out in seconds.
+    "smollm2-2-layers": Architecture(2, 576, 1536, 9, 3, 64, 49152, 8192, True, 100000.0, 1e-5),
 }
 
 
