@@ -43,7 +43,10 @@ SERIALIZE = click.option(
     help="With a canary: what was disturbed is measured again, one group at a time.",
 )
 STOP_AFTER = click.option(
-    "--stop-after", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End then; resume goes on."
+    "--stop-after",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End then, the shortest groups first; resume goes on.",
 )
 SHOW = click.option(
     "--show", is_flag=True, help="Each cell first generates once, untimed, token by token for `farm dashboard`."

@@ -44,7 +44,7 @@ class LoadGroup:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`todo` in the order to start (widest, then longest); `kept` have a final record; `misfits` are predicted OOMs."""
+    """`todo` in the order to start (the widest first); `kept` have a final record; `misfits` are predicted OOMs."""
 
     todo: tuple[LoadGroup, ...]
     kept: tuple[Record, ...]
@@ -60,8 +60,12 @@ def make_plan(
     records: Iterable[Record],
     retry: frozenset[str] = frozenset(),
     device_memory_bytes: int | None = None,
+    shortest_first: bool = False,
 ) -> Plan:
-    """Split the cells into kept, impossible and to do. `retry`: statuses, or SUSPECT, to run again in any case."""
+    """Split the cells into kept, impossible and to do. `retry`: statuses, or SUSPECT, to run again in any case.
+
+    `shortest_first`: for a run that may be stopped before its end, so that as many groups as possible are done by then.
+    """
     latest = latest_by_key(records)
     kept, open_cells = [], []
     for cell in cells:
@@ -72,7 +76,8 @@ def make_plan(
             open_cells.append(cell)
     misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
     todo = group_by_load(cell for cell in open_cells if cell not in misfits)
-    return Plan(tuple(sorted(todo, key=_width_and_seconds, reverse=True)), tuple(kept), misfits)
+    in_order = sorted(todo, key=_width_then_shortest if shortest_first else _width_then_longest)
+    return Plan(tuple(in_order), tuple(kept), misfits)
 
 
 def _is_wanted_again(record: Record, retry: frozenset[str]) -> bool:
@@ -85,9 +90,13 @@ def _is_suspect(record: Record) -> bool:
     return speed is not None and isinstance(task, SpeedTask) and judge(speed, task, record.disturbed).worth_another_try
 
 
-def _width_and_seconds(group: LoadGroup) -> tuple[int, float]:
-    """Wide groups first: a hole of four GPUs is there at the start and seldom later."""
-    return group.load.gpus, group.seconds
+def _width_then_longest(group: LoadGroup) -> tuple[int, float]:
+    """Wide groups first: a hole of four GPUs is there at the start and seldom later. The longest: none ends alone."""
+    return -group.load.gpus, -group.seconds
+
+
+def _width_then_shortest(group: LoadGroup) -> tuple[int, float]:
+    return -group.load.gpus, group.seconds
 
 
 def latest_by_key(records: Iterable[Record]) -> dict[str, Record]:

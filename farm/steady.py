@@ -59,7 +59,7 @@ def _is_narrower(some: Sequence[Trial], everything: Sequence[Trial], task: Speed
 def sorted_again(record: Record) -> Record:
     """The same trials by the rule as it is now: a record keeps all of them, and the rule has been refined before."""
     speed, task = record.speed, record.cell.task
-    if speed is None or not isinstance(task, SpeedTask) or not speed.set_aside:
+    if speed is None or not isinstance(task, SpeedTask):
         return record
     trials = sorted((*speed.trials, *speed.set_aside), key=attrgetter("index"))
     counted, set_aside = sort_out(trials, task, speed.telemetry.host_best_probe_s if speed.telemetry else None)

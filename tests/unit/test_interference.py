@@ -120,6 +120,8 @@ def test_the_canary_is_the_sweeps_shortest_speed_cell() -> None:
     assert canary_cell(group_by_load(found)).task.context_tokens == 128
     assert canary_cell(group_by_load(found)).task.cache_mode == "on"
     assert canary_cell([]) is None
+    graphs_and_launches = cells(models=["random:llama-3-8b"], quantizations=["fp16"], engines=["turbo", "eager"])
+    assert canary_cell(group_by_load(graphs_and_launches)).load.engine == "eager"  # a graph would not feel the host
 
 
 def test_where_one_group_runs_at_a_time_there_is_no_canary() -> None:

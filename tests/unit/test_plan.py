@@ -48,6 +48,11 @@ def test_groups_share_a_load_and_the_longest_starts_first() -> None:
     assert [(g.load.quantization, len(g.cells)) for g in plan.todo] == [("int8", 2), ("fp16", 1)]
 
 
+def test_a_run_that_may_be_stopped_starts_with_what_is_done_soonest() -> None:
+    found = cells(quantizations=["fp16", "int8"], exclude=[{"quantization": "fp16", "cache_mode": "off"}])
+    assert make_plan(found, [], shortest_first=True).todo == make_plan(found, []).todo[::-1]
+
+
 def test_the_parameter_counts_are_those_of_the_published_models() -> None:
     assert KNOWN["llama-3-8b"].parameters == 8_030_261_248
     assert KNOWN["mistral-7b"].parameters == 7_248_023_552
