@@ -76,8 +76,8 @@ def make_plan(
             open_cells.append(cell)
     misfits = tuple(cell for cell in open_cells if not fits(cell, device_memory_bytes))
     todo = group_by_load(cell for cell in open_cells if cell not in misfits)
-    in_order = sorted(todo, key=_width_then_shortest if shortest_first else _width_then_longest)
-    return Plan(tuple(in_order), tuple(kept), misfits)
+    todo_in_order = tuple(sorted(todo, key=lambda group: _turn(group, shortest_first)))
+    return Plan(todo_in_order, tuple(kept), misfits)
 
 
 def _is_wanted_again(record: Record, retry: frozenset[str]) -> bool:
@@ -90,13 +90,10 @@ def _is_suspect(record: Record) -> bool:
     return speed is not None and isinstance(task, SpeedTask) and judge(speed, task, record.disturbed).worth_another_try
 
 
-def _width_then_longest(group: LoadGroup) -> tuple[int, float]:
-    """Wide groups first: a hole of four GPUs is there at the start and seldom later. The longest: none ends alone."""
-    return -group.load.gpus, -group.seconds
-
-
-def _width_then_shortest(group: LoadGroup) -> tuple[int, float]:
-    return -group.load.gpus, group.seconds
+def _turn(group: LoadGroup, shortest_first: bool) -> tuple[int, float]:
+    """Wide groups first: a hole of four GPUs is there at the start and seldom later. Then the longest, so that none
+    ends alone, or the shortest."""
+    return -group.load.gpus, group.seconds if shortest_first else -group.seconds
 
 
 def latest_by_key(records: Iterable[Record]) -> dict[str, Record]:
