@@ -2,6 +2,8 @@
 
 The physics: groups on different GPUs share a host: its cores, its memory bus, its PCIe switches, its power and its
 air. A launch-bound cell feels all of that first, so the canary is the sweep's shortest cell, on the same device twice.
+What such a canary felt may be the host alone, so it speaks for launch-bound rows only: a step that is one CUDA graph
+does not wait for the host, and a canary that was one is what would speak for it.
 
     found = interference(alone, busy, asked=True)
     found.decode.percent, found.is_disturbing
@@ -15,6 +17,7 @@ from dataclasses import dataclass, replace
 from farm.formulas import tpot_s
 from farm.records import Neighbours, Record, Status, Trial
 from farm.stats import bootstrap_ratio_ci, median
+from farm.verdict import is_launch_bound
 
 LIMIT_PERCENT = 5.0  # a shift that is surely larger than this spoils what was measured among neighbours
 
@@ -38,6 +41,7 @@ class Interference:
     neighbours: Neighbours | None = None
     reason: str | None = None
     limit_percent: float = LIMIT_PERCENT
+    is_launch_bound: bool = False  # the canary alone: then its shift is the host's, and only the like of it is meant
 
     @property
     def is_disturbing(self) -> bool:
@@ -56,7 +60,8 @@ def interference(alone: Record | None, busy: Record | None, asked: bool) -> Inte
         return Interference(cell=alone.cell.label, neighbours=busy.neighbours, reason=reason)
     before, after = alone.speed.trials, busy.speed.trials
     decode, prefill = shift(_tpot(before), _tpot(after)), shift(_prefill(before), _prefill(after))
-    return Interference(alone.cell.label, decode, prefill, busy.neighbours)
+    bound = is_launch_bound(alone.speed)
+    return Interference(alone.cell.label, decode, prefill, busy.neighbours, is_launch_bound=bound)
 
 
 def _why_not(alone: Record, busy: Record) -> str | None:
@@ -94,15 +99,21 @@ def _prefill(trials: Iterable[Trial]) -> list[float]:
 
 
 def marked(records: Iterable[Record], found: Interference) -> tuple[Record, ...]:
-    """Where the canary was disturbed, so may have been everything that was measured among neighbours."""
+    """Where the canary was disturbed, so may have been all of its kind that was measured among neighbours."""
     if not found.is_disturbing:
         return tuple(records)
     return tuple(
         replace(record, disturbed=_evidence(record.neighbours, found))
-        if record.speed is not None and record.neighbours is not None and record.neighbours.most
+        if record.neighbours is not None and _may_be_disturbed(record, found)
         else record
         for record in records
     )
+
+
+def _may_be_disturbed(record: Record, found: Interference) -> bool:
+    if record.speed is None or record.neighbours is None or not record.neighbours.most:
+        return False
+    return is_launch_bound(record.speed) or not found.is_launch_bound
 
 
 def _evidence(neighbours: Neighbours, found: Interference) -> str:

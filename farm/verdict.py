@@ -101,6 +101,12 @@ def launch_share(speed: SpeedResult) -> float | None:
     return median(speed.itl_enqueue_s) / median(speed.itl_s)
 
 
+def is_launch_bound(speed: SpeedResult) -> bool:
+    """Does handing out a token's work take as long as the token? Never where host and device are one."""
+    share = launch_share(speed)
+    return share is not None and share > LAUNCH_FRACTION
+
+
 def is_noisy(trials: Sequence[Trial]) -> bool:
     """Is the wider interval, of the time to first token or per output token, too wide for a valid row?"""
     width = widest_ci(trials)
@@ -204,10 +210,9 @@ def _short_output(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 
 def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    """On a device that works beside the host: does handing out a token's work take as long as the token?"""
-    share = launch_share(speed)
-    if share is None or share <= LAUNCH_FRACTION:
+    if not is_launch_bound(speed):
         return None
+    share = launch_share(speed)
     return Finding(Reason.LAUNCH_BOUND, f"the host spends {share:.0%} of a token's time handing out its work")
 
 
@@ -216,7 +221,7 @@ def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     on a neighbour's doing."""
     best_s = speed.telemetry.host_best_probe_s if speed.telemetry else None
     probes = _probes(speed.trials)
-    if best_s is None or not probes or _launch_bound(speed, task) is None:
+    if best_s is None or not probes or not is_launch_bound(speed):
         return None
     usual_s = median(probes)
     cost = slowdown(speed.trials, best_s)

@@ -102,6 +102,19 @@ def test_only_what_had_neighbours_is_marked_and_its_row_is_contended() -> None:
     assert marked([slowed()], interference(ALONE, slowed(), asked=True)) == (slowed(),)
 
 
+def test_a_launch_bound_canary_speaks_for_launch_bound_rows_only() -> None:
+    def enqueued(record: Record, share: float) -> Record:
+        gaps = record.speed.itl_s
+        clocked = replace(record.speed, device_clock="cuda_event", itl_enqueue_s=tuple(share * gap for gap in gaps))
+        return replace(record, speed=clocked)
+
+    host_bound, graph = enqueued(slowed(), 0.99), enqueued(slowed(), 0.02)
+    by_the_host = interference(enqueued(ALONE, 0.99), enqueued(slowed(decode=1.4), 0.99), asked=True)
+    assert [record.disturbed is not None for record in marked([host_bound, graph], by_the_host)] == [True, False]
+    by_the_device = interference(enqueued(ALONE, 0.02), enqueued(slowed(decode=1.4), 0.02), asked=True)
+    assert [record.disturbed is not None for record in marked([host_bound, graph], by_the_device)] == [True, True]
+
+
 def test_the_report_tells_the_shift_or_why_there_is_none() -> None:
     found = interference(ALONE, slowed(decode=1.02), asked=True)
     got = json.loads(to_json([ALONE], found=found))["interference"]

@@ -153,7 +153,8 @@ TEXTS = {
     "work on its machine. Its time per output token changed by {decode}, its prefill by {prefill} (medians, 95 % "
     "interval).",
     "method_undisturbed": "That is not surely above {limit} %, so figures measured side by side stand.",
-    "method_disturbed": "That is surely above {limit} %: what was measured beside other groups is marked contended.",
+    "method_disturbed": "That is surely above {limit} %: what was measured beside other groups is marked contended "
+    "(by a launch-bound cell: what waits for the host as it does).",
     "method_no_canary": "Whether load groups at work side by side disturbed each other was not shown: {reason}.",
     "method_front": "The front: rows that no other row beats in speed, memory and (where all have it) "
     "perplexity at once.",

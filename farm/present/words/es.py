@@ -155,7 +155,8 @@ TEXTS = {
     "method_canary": "Sin interferencia: {cell} se midió sola y otra vez mientras {beside} grupos más trabajaban en su "
     "máquina. Su tiempo por token cambió {decode}, su prefill {prefill} (medianas, intervalo del 95 %).",
     "method_undisturbed": "No supera con certeza el {limit} %, así que valen las cifras medidas en paralelo.",
-    "method_disturbed": "Supera con certeza el {limit} %: lo medido junto a otros grupos se marca contended.",
+    "method_disturbed": "Supera con certeza el {limit} %: lo medido junto a otros grupos se marca contended "
+    "(si la celda depende de los lanzamientos: lo que espera al anfitrión como ella).",
     "method_no_canary": "No se comprobó si los grupos que trabajan a la vez se estorban: {reason}.",
     "method_front": "El frente: filas que ninguna otra supera a la vez en velocidad, memoria y (si todas la tienen) "
     "perplejidad.",
