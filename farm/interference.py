@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from farm.formulas import tpot_s
 from farm.records import Neighbours, Record, Status, Trial
 from farm.stats import bootstrap_ratio_ci, median
-from farm.verdict import is_launch_bound
+from farm.verdict import is_launch_bound, launch_share
 
 LIMIT_PERCENT = 5.0  # a shift that is surely larger than this spoils what was measured among neighbours
 
@@ -60,7 +60,7 @@ def interference(alone: Record | None, busy: Record | None, asked: bool) -> Inte
         return Interference(cell=alone.cell.label, neighbours=busy.neighbours, reason=reason)
     before, after = alone.speed.trials, busy.speed.trials
     decode, prefill = shift(_tpot(before), _tpot(after)), shift(_prefill(before), _prefill(after))
-    bound = is_launch_bound(alone.speed)
+    bound = is_launch_bound(launch_share(alone.speed))
     return Interference(alone.cell.label, decode, prefill, busy.neighbours, is_launch_bound=bound)
 
 
@@ -102,18 +102,16 @@ def marked(records: Iterable[Record], found: Interference) -> tuple[Record, ...]
     """Where the canary was disturbed, so may have been all of its kind that was measured among neighbours."""
     if not found.is_disturbing:
         return tuple(records)
-    return tuple(
-        replace(record, disturbed=_evidence(record.neighbours, found))
-        if record.neighbours is not None and _may_be_disturbed(record, found)
-        else record
-        for record in records
-    )
+    return tuple(_marked(record, found) for record in records)
 
 
-def _may_be_disturbed(record: Record, found: Interference) -> bool:
-    if record.speed is None or record.neighbours is None or not record.neighbours.most:
-        return False
-    return is_launch_bound(record.speed) or not found.is_launch_bound
+def _marked(record: Record, found: Interference) -> Record:
+    neighbours = record.neighbours
+    if record.speed is None or neighbours is None or not neighbours.most:
+        return record
+    if found.is_launch_bound and not is_launch_bound(launch_share(record.speed)):
+        return record
+    return replace(record, disturbed=_evidence(neighbours, found))
 
 
 def _evidence(neighbours: Neighbours, found: Interference) -> str:

@@ -14,6 +14,7 @@ The thresholds are here and nowhere else, so that published rows can be judged a
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeGuard
 
 from farm.cells import SpeedTask
 from farm.device_facts import Telemetry
@@ -101,9 +102,8 @@ def launch_share(speed: SpeedResult) -> float | None:
     return median(speed.itl_enqueue_s) / median(speed.itl_s)
 
 
-def is_launch_bound(speed: SpeedResult) -> bool:
-    """Does handing out a token's work take as long as the token? Never where host and device are one."""
-    share = launch_share(speed)
+def is_launch_bound(share: float | None) -> TypeGuard[float]:
+    """Does handing out a token's work take as long as the token? `share` is its `launch_share`."""
     return share is not None and share > LAUNCH_FRACTION
 
 
@@ -210,9 +210,9 @@ def _short_output(speed: SpeedResult, task: SpeedTask) -> Finding | None:
 
 
 def _launch_bound(speed: SpeedResult, task: SpeedTask) -> Finding | None:
-    if not is_launch_bound(speed):
-        return None
     share = launch_share(speed)
+    if not is_launch_bound(share):
+        return None
     return Finding(Reason.LAUNCH_BOUND, f"the host spends {share:.0%} of a token's time handing out its work")
 
 
@@ -221,7 +221,7 @@ def _slow_host(speed: SpeedResult, task: SpeedTask) -> Finding | None:
     on a neighbour's doing."""
     best_s = speed.telemetry.host_best_probe_s if speed.telemetry else None
     probes = _probes(speed.trials)
-    if best_s is None or not probes or not is_launch_bound(speed):
+    if best_s is None or not probes or not is_launch_bound(launch_share(speed)):
         return None
     usual_s = median(probes)
     cost = slowdown(speed.trials, best_s)

@@ -19,7 +19,7 @@ from farm.present.sentence_parts import mate
 from farm.present.words import number, say
 from farm.quantization import parse_quantization
 from farm.rows import CellRow
-from farm.verdict import LAUNCH_FRACTION
+from farm.verdict import is_launch_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _limit(one: Compared, language: str) -> str:
         return _agreement(row, language)
     if one.name == "no_cache":
         return say(language, "why_recompute", context=number(row.context_tokens or 0))
-    if (share := row.trust.launch_share) is not None and share > LAUNCH_FRACTION:
+    if is_launch_bound(share := row.trust.launch_share):
         return say(language, "why_host", share=f"{100 * share:.0f}")
     if (mbu := row.roofline.mbu_decode) is None or (limit := row.roofline.decode_limit_tok_s) is None:
         return say(language, "why_unknown")
