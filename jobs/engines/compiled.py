@@ -7,7 +7,9 @@ of batch and cache, which is reported apart (`ready_s`). The prompt's forward st
     engine = CompiledEngine(EagerEngine(model, tokenizer, stopwatch, meter))
     generation = engine.begin([[1, 2, 3]], cache_mode="on", new_tokens=8)       # compiles here
 
-Every step is compiled whole (`fullgraph`) first; where that fails, in pieces, and the breaks are counted.
+Every step is compiled whole (`fullgraph`) first; where that fails, in pieces and without CUDA graphs, and the breaks
+are counted. No graphs there: what runs between the pieces may keep tensors of its own from one piece for another
+(bitsandbytes does), and a recorded graph refuses memory that it did not hand out.
 """
 
 import time
@@ -29,7 +31,8 @@ from jobs.memory import bytes_of_storages
 
 _WARMUP_STEPS = 3  # compile; run once and record the CUDA graph; replay it
 _MOST_SHAPES = 64  # torch gives up after 8 recompilations of one function; a sweep has more shapes
-_MODES = {"cuda": "reduce-overhead", "cpu": "default"}  # CUDA graphs are all that reduce-overhead adds
+_IN_PIECES = "default"
+_WHOLE = {"cuda": "reduce-overhead", "cpu": "default"}  # CUDA graphs are all that reduce-overhead adds
 
 Step = Callable[[Any, Tensor], Tensor]
 
@@ -166,7 +169,7 @@ class CompiledEngine:
         except torch._dynamo.exc.TorchDynamoException as error:
             if self.why_in_pieces is not None:
                 raise
-            self.why_in_pieces = f"the step could not be compiled whole: {_first_line(error)}"
+            self.why_in_pieces = f"the step could not be compiled whole, runs in pieces: {_first_line(error)}"
             slot = self._warm_slot(key, token_ids, fullgraph=False)
         self.stopwatch.synchronize()
         self.ready_s += time.perf_counter() - began
@@ -193,7 +196,8 @@ def compiled_step(model: PreTrainedModel, fullgraph: bool) -> Step:
         return logits[:, -1].argmax(dim=-1, keepdim=True)
 
     torch._dynamo.config.recompile_limit = _MOST_SHAPES
-    compiled: Step = torch.compile(step, mode=_MODES[model.device.type], fullgraph=fullgraph, dynamic=False)
+    mode = _WHOLE[model.device.type] if fullgraph else _IN_PIECES
+    compiled: Step = torch.compile(step, mode=mode, fullgraph=fullgraph, dynamic=False)
     return compiled
 
 

@@ -6,6 +6,7 @@ argmax grow over hundreds of true tokens.
 
 import warnings
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from farm.errors import Unsupported
 from farm.model_ref import ModelRef, parse_model
 from farm.records import Memory
 from jobs import loading
-from jobs.engines.compiled import CompiledEngine
+from jobs.engines.compiled import CompiledEngine, compiled_step
 from jobs.engines.eager import EagerEngine
 from jobs.engines.turbo import TurboEngine, load_turbo
 from jobs.loading import load_engine
@@ -172,6 +173,15 @@ def test_a_step_that_cannot_be_compiled_whole_is_told(monkeypatch: pytest.Monkey
     found = engine.effective("on")
     assert found.graph_breaks is not None and found.graph_breaks > 0
     assert len(found.mismatches) == 1 and "could not be compiled whole" in found.mismatches[0]
+
+
+@pytest.mark.parametrize(("whole", "mode"), [(True, "reduce-overhead"), (False, "default")])
+def test_only_a_whole_step_is_replayed_as_cuda_graphs(monkeypatch: pytest.MonkeyPatch, whole: bool, mode: str) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch, "compile", lambda step, **options: asked.append(options))
+    on_a_gpu: Any = SimpleNamespace(device=torch.device("cuda"))
+    compiled_step(on_a_gpu, fullgraph=whole)
+    assert asked == [{"mode": mode, "fullgraph": whole, "dynamic": False}]
 
 
 def test_the_compiled_engine_refuses_what_it_cannot_do() -> None:
