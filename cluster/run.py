@@ -65,7 +65,8 @@ def run_sweep(
         cells = expand(sweep, pool.device)
         pool.check(dict.fromkeys(cell.load for cell in cells))
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
-        plan = make_plan(cells, folder.read(), retry, pool.device_memory_bytes, shortest_first=stop_after_s is not None)
+        shortest_first = stop_after_s is not None
+        plan = make_plan(cells, folder.judged(), retry, pool.device_memory_bytes, shortest_first)
         observer.planned(plan, pool.describe())
         stop_at_s = None if stop_after_s is None else began + stop_after_s
         with _announced(folder, pool):

@@ -97,8 +97,12 @@ class RunFolder:
 
     def results(self) -> tuple[Record, ...]:
         """The record that counts for each cell of the sweep, in the sweep's order; cells not yet tried are absent."""
-        latest, manifest = latest_by_key(self.read()), self.manifest()
-        return marked([latest[key] for key in manifest.keys if key in latest], self.interference())
+        latest, manifest = latest_by_key(self.judged()), self.manifest()
+        return tuple(latest[key] for key in manifest.keys if key in latest)
+
+    def judged(self) -> tuple[Record, ...]:
+        """Every record, with what the canary says of it: a row that it disturbed is one to measure again."""
+        return marked(self.read(), self.interference())
 
     def interference(self) -> Interference:
         """What the canary's newest records say."""

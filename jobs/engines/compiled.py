@@ -7,14 +7,14 @@ of batch and cache, which is reported apart (`ready_s`). The prompt's forward st
     engine = CompiledEngine(EagerEngine(model, tokenizer, stopwatch, meter))
     generation = engine.begin([[1, 2, 3]], cache_mode="on", new_tokens=8)       # compiles here
 
-Every step is compiled whole (`fullgraph`) first; where that fails, in pieces and without CUDA graphs, and the breaks
-are counted. No graphs there: what runs between the pieces may keep tensors of its own from one piece for another
-(bitsandbytes does), and a recorded graph refuses memory that it did not hand out.
+Every step is compiled whole (`fullgraph`) and replayed as CUDA graphs; where either fails, it is run without graphs, in
+pieces if it must be, and the row says so: its figure is not one of what was asked for. (A graph refuses memory that it
+did not hand out; bitsandbytes keeps some.)
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,10 +31,21 @@ from jobs.memory import bytes_of_storages
 
 _WARMUP_STEPS = 3  # compile; run once and record the CUDA graph; replay it
 _MOST_SHAPES = 64  # torch gives up after 8 recompilations of one function; a sweep has more shapes
-_IN_PIECES = "default"
-_WHOLE = {"cuda": "reduce-overhead", "cpu": "default"}  # CUDA graphs are all that reduce-overhead adds
 
 Step = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a step is compiled; `why` it is another than the best one, None where it is the best."""
+
+    fullgraph: bool = True
+    graphs: bool = True
+    why: str | None = None
+
+    def mode(self, device: str) -> str:
+        """torch's name; CUDA graphs are all that reduce-overhead adds."""
+        return "reduce-overhead" if self.graphs and device == "cuda" else "default"
 
 
 class CompiledSlot(Slot):
@@ -124,7 +135,7 @@ class CompiledEngine:
         self.weights_bytes, self.max_positions = eager.weights_bytes, eager.max_positions
         self.architecture, self.reference = eager.architecture, eager.reference
         self.ready_s = 0.0
-        self.why_in_pieces: str | None = None
+        self.way = Way()
         self._slots: dict[tuple[int, int], CompiledSlot] = {}
         self._current: tuple[int, int] | None = None
         self._breaks_before = graph_breaks()
@@ -150,7 +161,7 @@ class CompiledEngine:
             compiled=True,
             graph_breaks=graph_breaks() - self._breaks_before,
             compile_s=self.ready_s,
-            mismatches=(*found.mismatches, *([self.why_in_pieces] if self.why_in_pieces else [])),
+            mismatches=(*found.mismatches, *([self.way.why] if self.way.why else [])),
         )
 
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
@@ -165,19 +176,19 @@ class CompiledEngine:
     def _ready_slot(self, key: tuple[int, int], token_ids: TokenIds) -> CompiledSlot:
         began = time.perf_counter()
         try:
-            slot = self._warm_slot(key, token_ids, fullgraph=self.why_in_pieces is None)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            if self.why_in_pieces is not None:
+            slot = self._warm_slot(key, token_ids)
+        except RuntimeError as error:  # dynamo's own are among them
+            if (way := _instead(error, self.way, self.eager.model.device.type)) is None:
                 raise
-            self.why_in_pieces = f"the step could not be compiled whole, runs in pieces: {_first_line(error)}"
-            slot = self._warm_slot(key, token_ids, fullgraph=False)
+            self.way = way
+            slot = self._warm_slot(key, token_ids)
         self.stopwatch.synchronize()
         self.ready_s += time.perf_counter() - began
         return slot
 
-    def _warm_slot(self, key: tuple[int, int], token_ids: TokenIds, fullgraph: bool) -> CompiledSlot:
+    def _warm_slot(self, key: tuple[int, int], token_ids: TokenIds) -> CompiledSlot:
         """A slot that has been through a whole short generation: the cache has its memory, the step its graph."""
-        slot = CompiledSlot(self.eager.model, *key, step=compiled_step(self.eager.model, fullgraph))
+        slot = CompiledSlot(self.eager.model, *key, step=compiled_step(self.eager.model, self.way))
         short = [row[:8] for row in token_ids]
         generation = CompiledGeneration(self.eager.model, slot, short, _WARMUP_STEPS + 1)
         generation.prefill()
@@ -188,7 +199,18 @@ class CompiledEngine:
         return slot
 
 
-def compiled_step(model: PreTrainedModel, fullgraph: bool) -> Step:
+def _instead(error: RuntimeError, way: Way, device: str) -> Way | None:
+    """What to try after the best way failed; None for what another way would not mend."""
+    if way != Way() or isinstance(error, torch.OutOfMemoryError):
+        return None
+    if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+        return Way(False, False, f"the step could not be compiled whole, runs in pieces: {_first_line(error)}")
+    if device == "cuda":
+        return Way(graphs=False, why=f"the step could not be replayed as CUDA graphs: {_first_line(error)}")
+    return None
+
+
+def compiled_step(model: PreTrainedModel, way: Way) -> Step:
     """Cache and token [batch, 1] in, the next token [batch, 1] out; compiled at the first call of each shape."""
 
     def step(cache: Any, token: Tensor) -> Tensor:
@@ -196,8 +218,8 @@ def compiled_step(model: PreTrainedModel, fullgraph: bool) -> Step:
         return logits[:, -1].argmax(dim=-1, keepdim=True)
 
     torch._dynamo.config.recompile_limit = _MOST_SHAPES
-    mode = _WHOLE[model.device.type] if fullgraph else _IN_PIECES
-    compiled: Step = torch.compile(step, mode=mode, fullgraph=fullgraph, dynamic=False)
+    mode = way.mode(model.device.type)
+    compiled: Step = torch.compile(step, mode=mode, fullgraph=way.fullgraph, dynamic=False)
     return compiled
 
 

@@ -18,7 +18,7 @@ from farm.errors import Unsupported
 from farm.model_ref import ModelRef, parse_model
 from farm.records import Memory
 from jobs import loading
-from jobs.engines.compiled import CompiledEngine, compiled_step
+from jobs.engines.compiled import CompiledEngine, Way, _instead, compiled_step
 from jobs.engines.eager import EagerEngine
 from jobs.engines.turbo import TurboEngine, load_turbo
 from jobs.loading import load_engine
@@ -175,13 +175,23 @@ def test_a_step_that_cannot_be_compiled_whole_is_told(monkeypatch: pytest.Monkey
     assert len(found.mismatches) == 1 and "could not be compiled whole" in found.mismatches[0]
 
 
-@pytest.mark.parametrize(("whole", "mode"), [(True, "reduce-overhead"), (False, "default")])
-def test_only_a_whole_step_is_replayed_as_cuda_graphs(monkeypatch: pytest.MonkeyPatch, whole: bool, mode: str) -> None:
+@pytest.mark.parametrize(("way", "mode"), [(Way(), "reduce-overhead"), (Way(False, False, "why"), "default")])
+def test_only_the_best_way_replays_cuda_graphs(monkeypatch: pytest.MonkeyPatch, way: Way, mode: str) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(torch, "compile", lambda step, **options: asked.append(options))
     on_a_gpu: Any = SimpleNamespace(device=torch.device("cuda"))
-    compiled_step(on_a_gpu, fullgraph=whole)
-    assert asked == [{"mode": mode, "fullgraph": whole, "dynamic": False}]
+    compiled_step(on_a_gpu, way)
+    assert asked == [{"mode": mode, "fullgraph": way.fullgraph, "dynamic": False}]
+
+
+def test_what_cannot_be_replayed_runs_without_graphs_and_tells() -> None:
+    refused = RuntimeError("These storage data ptrs are not allocated in pool\nand more")
+    way = _instead(refused, Way(), "cuda")
+    why = "the step could not be replayed as CUDA graphs: These storage data ptrs are not allocated in pool"
+    assert way == Way(fullgraph=True, graphs=False, why=why)
+    assert _instead(refused, way, "cuda") is None
+    assert _instead(refused, Way(), "cpu") is None  # there were no graphs
+    assert _instead(torch.OutOfMemoryError("CUDA out of memory"), Way(), "cuda") is None
 
 
 def test_the_compiled_engine_refuses_what_it_cannot_do() -> None:

@@ -12,7 +12,7 @@ from cluster.run import run_sweep
 from farm.events import CellEnded, Ended, Event, GroupRequest, Loaded, Loading, Running
 from farm.interference import Interference, Shift, interference, marked
 from farm.keys import cell_key
-from farm.plan import group_by_load
+from farm.plan import SUSPECT, group_by_load
 from farm.present.figures.schedule import Schedule
 from farm.present.final_report import to_json
 from farm.present.report_html_parts import run_methods
@@ -217,6 +217,14 @@ def test_what_was_disturbed_is_marked_and_measured_again_alone_when_asked(tmp_pa
     assert found == ({(2, True, 0.3)} if serialize else {(1, False, 0.6)})
     assert pool.most_after == [1, 1, 2, 3, 1, 1][: 6 if serialize else 4]  # how many were at work as each one started
     assert (summary.statuses, summary.measured, summary.left) == ({"ok": 2}, 2, 0)
+
+
+def test_what_was_disturbed_is_suspect_to_a_later_run(tmp_path: Path) -> None:
+    folder, pool = RunFolder(tmp_path), DisturbedPool()
+    asked = sweep(canary=True, quantizations=["fp16", "int8"], cache_modes=["on"])
+    run_sweep(asked, folder, pool)
+    again = run_sweep(asked.model_copy(update={"canary": False}), folder, pool, retry=frozenset({SUSPECT}))
+    assert (again.measured, {r.attempt for r in folder.results()}) == (2, {2})
 
 
 def test_neighbours_are_those_of_the_same_machine_while_the_cell_was_measured(tmp_path: Path) -> None:
