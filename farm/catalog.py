@@ -125,7 +125,7 @@ CACHES: dict[str, CacheMode] = {
         CacheMode("on", "cache on", engines=ENGINES),
         CacheMode("off", "cache off", bits=0),
         CacheMode("static", "static cache", is_static=True),
-        CacheMode("fp8", "FP8 cache", bits=8),
+        CacheMode("fp8", "FP8 cache", bits=8, engines=("eager", "turbo", "fake")),
         CacheMode("int8", "INT8 cache", bits=8, group=64, residual=128, package="hqq"),
         CacheMode("int4", "INT4 cache", bits=4, group=64, residual=128, package="hqq"),
         CacheMode("offloaded", "cache in host memory", layers_on_device=2),

@@ -7,7 +7,10 @@ from importlib.util import find_spec
 
 from farm.catalog import CACHES, CacheMode
 from farm.cells import Cell, Load
+from farm.errors import Unsupported
 from farm.quantization import parse_quantization
+
+_8_BIT_FLOATS = (8, 9)  # the first GPUs that convert them
 
 
 def why_refused(cell: Cell) -> str | None:
@@ -39,14 +42,43 @@ def _why_no_cache(mode: CacheMode, load: Load) -> str | None:
             f"cache mode {mode.name} needs the Python package {mode.package!r}, which is not installed; "
             f"run: pip install {mode.package}"
         )
-    return None
+    return _why_no_8_bit_floats(load) if mode.name == "fp8" and load.engine == "turbo" else None
+
+
+def _why_no_8_bit_floats(load: Load) -> str | None:
+    """Our kernels convert them in hardware; transformers' cache does it in torch, anywhere."""
+    if load.device != "cuda":
+        return None
+    import torch
+
+    if not torch.cuda.is_available() or (here := torch.cuda.get_device_capability()) >= _8_BIT_FLOATS:
+        return None
+    needed, found = (".".join(map(str, version)) for version in (_8_BIT_FLOATS, here))
+    return (
+        f"engine turbo needs compute capability {needed} for cache mode fp8, this GPU has {found}; use cache mode on, "
+        "or engine eager"
+    )
 
 
 def _why_no_precision(load: Load) -> str | None:
-    """Of the engines that load through a backend; turbo quantizes by itself, and the fake has no weights."""
-    if load.engine not in ("eager", "compiled"):
+    """The fake has no weights, and what turbo quantizes by itself needs no backend."""
+    if load.engine == "fake":
         return None
+    if load.engine == "turbo":
+        reason, is_loaded = _turbo(load)
+        if reason is not None or not is_loaded:
+            return reason
     from jobs.quantization import why_not  # torch: seconds that a fake group does not need
 
     reason = why_not(parse_quantization(load.quantization), load.device)
     return None if reason is None else f"{load.quantization} cannot run on {load.device} here: {reason}"
+
+
+def _turbo(load: Load) -> tuple[str | None, bool]:
+    """Why the turbo engine does not take the precision, and whether it loads its checkpoint through a backend."""
+    from jobs.turbo.recipe import recipe_for
+
+    try:
+        return None, recipe_for(load.quantization).from_checkpoint
+    except Unsupported as error:
+        return str(error), False

@@ -11,6 +11,7 @@ cannot help where the bytes are not the limit. Here a token is one launch, so th
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from farm.architectures import architecture_of_config
 from farm.catalog import REFERENCES
 from farm.cells import Load
 from farm.errors import Unsupported
+from farm.quantization import parse_quantization
 from farm.records import Effective
 from jobs.effective import dtype_name
-from jobs.engines.base import MemoryMeter, Reference, Stopwatch, TokenIds
+from jobs.engines.base import MemoryMeter, Reference, Scorer, Stopwatch, TokenIds
 from jobs.engines.eager import token_nll_of
 from jobs.engines.lengths import check_length
 from jobs.memory import release_unused
 from jobs.prompts import Tokenizer
+from jobs.turbo.cache import FP8
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.layers import Taken
 from jobs.turbo.recipe import Recipe, recipe_for
@@ -36,6 +39,10 @@ from jobs.turbo.slots import DecodeSlot, Slots
 from jobs.turbo.weights import Dense, Int4, Int8
 
 _PREFILL_ROWS = 2048  # a prompt's kernels are those of many rows
+# Of gptqmodel's, to load a checkpoint with: they leave its tensors as they lie in the file.
+_READABLE = {"cuda": "triton", "cpu": "auto"}
+_EAGERS_OWN = ("bits", "group_size", "kernel")  # details that are read off our own weights, or are not true of them
+_KV_DTYPES: dict[str, torch.dtype | None] = {"on": None, "fp8": FP8}  # by cache mode; None: the model's own type
 
 
 class TurboGeneration:
@@ -81,6 +88,7 @@ class TurboGeneration:
 class TurboEngine:
     """The engine protocol over a `TurboDecoder`. The model is consumed: afterwards it is an empty shell.
 
+    `details`: what is known of the weights beside how they are kept, such as who made their checkpoint.
     `convert_s`: seconds of taking and quantizing the weights; `ready_s`: of warm-ups and captures so far.
     """
 
@@ -93,7 +101,9 @@ class TurboEngine:
         recipe: Recipe | None = None,
         reference: Reference | None = None,
         one_kernel: bool = True,
+        details: Mapping[str, str] | None = None,
     ) -> None:
+        self.details = dict(details or {})
         self.tokenizer, self.stopwatch, self.meter, self.reference = tokenizer, stopwatch, meter, reference
         self.recipe = recipe or Recipe()
         self.architecture = architecture_of_config(model.config.to_dict())
@@ -112,37 +122,41 @@ class TurboEngine:
 
     def begin(self, token_ids: TokenIds, cache_mode: str, new_tokens: int) -> TurboGeneration:
         """Put the prompts on the device and capture the step if this shape is new. Raises Unsupported."""
-        if cache_mode != "on":
-            raise Unsupported(f"the turbo engine decodes with a cache only, not with cache mode {cache_mode!r}; use on")
+        kv_dtype = _kv_dtype(cache_mode)
         tokens = len(token_ids[0]) + new_tokens
         check_length(tokens, self.max_positions)
         self._batch = len(token_ids)
-        return TurboGeneration(self.slots.get(self._batch, tokens), token_ids, new_tokens)
+        return TurboGeneration(self.slots.get(self._batch, tokens, kv_dtype), token_ids, new_tokens)
 
     @torch.inference_mode()
     def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
         """Negative log-likelihoods [batch][tokens - 1] in nats, through the kernels of the prefill."""
         return token_nll_of(self.logits([row[:-1] for row in token_ids]), token_ids)
 
-    def logits(self, token_ids: TokenIds) -> Tensor:
-        """[batch, tokens, vocabulary]. Raises Unsupported beyond the model's positions."""
+    def logits(self, token_ids: TokenIds, kv_dtype: torch.dtype | None = None) -> Tensor:
+        """[batch, tokens, vocabulary], with keys and values as a cache of `kv_dtype` (None: the model's own type) keeps
+        them. Raises Unsupported beyond the model's positions."""
         check_length(len(token_ids[0]), self.max_positions)
-        return self.decoder.logits(torch.tensor(token_ids, dtype=torch.long, device=self.decoder.device))
+        return self.decoder.logits(torch.tensor(token_ids, dtype=torch.long, device=self.decoder.device), kv_dtype)
+
+    def through_cache(self, mode: str) -> Scorer:
+        """The same kernels, scoring a text with keys and values as that cache stores them. Raises Unsupported."""
+        return _Through(self, _kv_dtype(mode))
 
     def effective(self, cache_mode: str | None) -> Effective:
         """Read off the weights that are stored; the kernels are those of the last generation's batch."""
-        weights = self.decoder.weights
+        weights, kv_dtype = self.decoder.weights, _KV_DTYPES.get(cache_mode or "on")
         return Effective(
             linear_classes=dict(Counter(f"Turbo{type(weight).__name__}" for weight in weights.linears)),
             parameter_dtypes=self._elements_by_dtype(),
             attention="sdpa (prefill), turbo (decode)",
-            cache_class="turbo.KvCache" if cache_mode == "on" else None,
+            cache_class=f"turbo.KvCache{_told(kv_dtype)}" if cache_mode in _KV_DTYPES else None,
             compute_dtype=dtype_name(self.decoder.dtype),
             mismatches=_other_than(self.recipe, weights),
-            quantization=_details(weights),
+            quantization=_details(weights) | self.details,
             kernels={
                 "prefill": "+".join(self.decoder.kernels_used(_PREFILL_ROWS)),
-                "decode": "+".join(self.decoder.decode_kernels(self._batch)),
+                "decode": "+".join(self.decoder.decode_kernels(self._batch, kv_dtype)),
             },
             compile_s=self.ready_s if self.decoder.device.type == "cuda" else None,
         )
@@ -156,25 +170,61 @@ class TurboEngine:
         return dict(count)
 
 
+class _Through:
+    """The engine's `logits` and `token_nll` as a cache of another type would have them."""
+
+    def __init__(self, engine: TurboEngine, kv_dtype: torch.dtype | None) -> None:
+        self._engine, self._kv_dtype = engine, kv_dtype
+
+    @torch.inference_mode()
+    def token_nll(self, token_ids: TokenIds) -> list[list[float]]:
+        return token_nll_of(self.logits([row[:-1] for row in token_ids]), token_ids)
+
+    def logits(self, token_ids: TokenIds) -> Tensor:
+        return self._engine.logits(token_ids, self._kv_dtype)
+
+
+def _kv_dtype(cache_mode: str) -> torch.dtype | None:
+    if cache_mode not in _KV_DTYPES:
+        raise Unsupported(
+            f"the turbo engine decodes with a cache of its own only, not with cache mode {cache_mode!r}; "
+            f"use {' or '.join(_KV_DTYPES)}"
+        )
+    return _KV_DTYPES[cache_mode]
+
+
+def _told(kv_dtype: torch.dtype | None) -> str:
+    return f"[{dtype_name(kv_dtype)}]" if kv_dtype else ""
+
+
 def load_turbo(load: Load, cache: Path | None, seed: int) -> TurboEngine:
-    """Load in the dense precision, then convert. Raises Unsupported, ModelUnavailable or torch's OOM."""
+    """Load dense weights or a checkpoint, then convert. Raises Unsupported, ModelUnavailable or torch's OOM."""
     from jobs.loading import load_engine
 
     recipe = recipe_for(load.quantization)
-    dense = load.quantization if recipe == Recipe() else REFERENCES[load.device]
-    eager: Any = load_engine(replace(load, quantization=dense, engine="eager"), cache, seed)
-    reference = _reference(load, dense, eager, cache, seed)
-    engine = TurboEngine(eager.model, eager.tokenizer, eager.stopwatch, eager.meter, recipe, reference)
+    loaded = _loaded_as(load, recipe)
+    eager: Any = load_engine(replace(load, quantization=loaded, engine="eager"), cache, seed)
+    as_it_is = recipe.from_checkpoint or loaded == load.quantization
+    reference = eager.reference if as_it_is else _reference(load, loaded, eager, cache, seed)
+    told = eager.request.details if recipe.from_checkpoint else {}
+    details = {name: value for name, value in told.items() if name not in _EAGERS_OWN}
+    engine = TurboEngine(eager.model, eager.tokenizer, eager.stopwatch, eager.meter, recipe, reference, details=details)
     del eager
     release_unused(load.device)
     return engine
 
 
-def _reference(load: Load, dense: str, eager: Any, cache: Path | None, seed: int) -> Reference | None:
-    """Quantized weights are compared with the dense ones; dense weights with what the eager engine names."""
-    if dense == load.quantization:
-        found: Reference | None = eager.reference
-        return found
+def _loaded_as(load: Load, recipe: Recipe) -> str:
+    """What the eager engine is asked for: the same, in layers that can be read, or what we quantize ourselves."""
+    if recipe.from_checkpoint:
+        wanted = parse_quantization(load.quantization)
+        options = f"group_size={wanted.group_size}&kernel={_READABLE[load.device]}"
+        return str(parse_quantization(f"{wanted.name}?{options}"))
+    return load.quantization if recipe == Recipe() else REFERENCES[load.device]
+
+
+def _reference(load: Load, dense: str, eager: Any, cache: Path | None, seed: int) -> Reference:
+    """The dense weights that were quantized here, opened again on demand."""
     from jobs.loading import load_engine
 
     other = replace(load, quantization=dense, engine="eager")

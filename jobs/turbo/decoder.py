@@ -49,9 +49,12 @@ class TurboDecoder:
         return self._head(forward(self.weights, self.shape, self.table, ids, cache, last_only=True))
 
     @torch.inference_mode()
-    def logits(self, ids: Tensor) -> Tensor:
-        """Of the token after each one of [batch, tokens]: [batch, tokens, vocab]. Uses no cache."""
-        hidden = forward(self.weights, self.shape, self.table, ids, None, last_only=False)
+    def logits(self, ids: Tensor, kv_dtype: torch.dtype | None = None) -> Tensor:
+        """Of the token after each one of [batch, tokens]: [batch, tokens, vocab], as a cache of `kv_dtype` (None: the
+        model's own) would have them."""
+        (batch, tokens), like = ids.shape, self.weights.embedding
+        cache = KvCache.allocate(self.shape, batch, tokens, like, layers=1, dtype=kv_dtype) if kv_dtype else None
+        hidden = forward(self.weights, self.shape, self.table, ids, cache, last_only=False)
         return self._head(hidden).view(*ids.shape, -1)
 
     @torch.inference_mode()
@@ -61,14 +64,14 @@ class TurboDecoder:
 
     def stepper(self, rows: tuple[Tensor, Tensor], state: DecodeState, cache: KvCache) -> Callable[[], None]:
         """`step` over these tensors, as one kernel where that is possible."""
-        build = self._build(len(state.token))
+        build = self._build(len(state.token), cache.dtype)
         if build is None:
             return lambda: self.step(rows, state, cache)
         return PersistentStep(build, self.weights, rows, state, cache, compiled_kernel(build, self.device)).run
 
-    def decode_kernels(self, batch: int) -> dict[str, int]:
-        """As `kernels_used`, of a decode step."""
-        build = self._build(batch)
+    def decode_kernels(self, batch: int, kv_dtype: torch.dtype | None = None) -> dict[str, int]:
+        """As `kernels_used`, of a decode step with a cache of that type."""
+        build = self._build(batch, kv_dtype or self.dtype)
         return self.kernels_used(batch) if build is None else {build.name: 1}
 
     def kernels_used(self, rows: int) -> dict[str, int]:
@@ -90,7 +93,10 @@ class TurboDecoder:
         row = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * self.dtype.itemsize
         return linear + batch * length * row
 
-    def _build(self, batch: int) -> Build | None:
+    def _build(self, batch: int, kv_dtype: torch.dtype) -> Build | None:
+        """The one kernel reads a cache of the model's own type only."""
+        if kv_dtype != self.dtype:
+            return None
         if batch not in self._builds:
             self._builds[batch] = self._found_build(batch)
         return self._builds[batch]

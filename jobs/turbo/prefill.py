@@ -67,8 +67,8 @@ def _attend(
     query = kernels.rope_and_append(qkv, *rows, positions, keys, values)
     attended = functional.scaled_dot_product_attention(
         query.view(batch, tokens, shape.heads, shape.head_dim).transpose(1, 2),
-        keys[:, :, :tokens],
-        values[:, :, :tokens],
+        keys[:, :, :tokens].to(query.dtype),  # of an 8-bit cache, what decoding will read
+        values[:, :, :tokens].to(query.dtype),
         is_causal=True,
         scale=shape.scale,
         enable_gqa=shape.heads != shape.kv_heads,

@@ -30,7 +30,7 @@ class Prompt:
 
     def __init__(self, decoder: TurboDecoder, cache: KvCache, batch: int, tokens: int) -> None:
         self.ids = torch.zeros(batch, tokens, dtype=torch.long, device=decoder.device)
-        self.logits = cache.keys.new_empty(batch, decoder.shape.vocab)
+        self.logits = torch.empty(batch, decoder.shape.vocab, dtype=decoder.dtype, device=decoder.device)
         ids, logits = self.ids, self.logits  # not self: a cycle would keep a dropped slot's memory
         self.graph = Replay(lambda: _store(logits, decoder.prefill(ids, cache)), decoder.device)
 
@@ -40,11 +40,12 @@ def _store(into: Tensor, value: Tensor) -> None:
 
 
 class DecodeSlot(Slot):
-    """A static cache, the state of a generation, and the captured step and prompt over both."""
+    """A static cache, the state of a generation, and the captured step and prompt over both. `kv_dtype`: of the cache,
+    None for the model's own."""
 
-    def __init__(self, decoder: TurboDecoder, batch: int, max_len: int) -> None:
+    def __init__(self, decoder: TurboDecoder, batch: int, max_len: int, kv_dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        cache = KvCache.allocate(decoder.shape, batch, max_len, like=decoder.weights.embedding)
+        cache = KvCache.allocate(decoder.shape, batch, max_len, like=decoder.weights.embedding, dtype=kv_dtype)
         state = DecodeState.allocate(batch, max_len, decoder.device)
         rows = decoder.table.rows(max_len)  # kept here too: the graph reads them after the table has grown
         self.cache, self.state, self.rows = cache, state, rows
@@ -74,7 +75,7 @@ class Slots:
     def __init__(self, decoder: TurboDecoder, kept: int = 1) -> None:
         self._decoder = decoder
         self._kept = kept
-        self._slots: OrderedDict[tuple[int, int], DecodeSlot] = OrderedDict()
+        self._slots: OrderedDict[tuple[int, int, torch.dtype | None], DecodeSlot] = OrderedDict()
         self._dropped_s = 0.0
 
     @property
@@ -82,9 +83,9 @@ class Slots:
         """Seconds of all warm-ups and captures so far."""
         return self._dropped_s + sum(slot.ready_s for slot in self._slots.values())
 
-    def get(self, batch: int, tokens: int) -> DecodeSlot:
+    def get(self, batch: int, tokens: int, kv_dtype: torch.dtype | None = None) -> DecodeSlot:
         """The slot for `batch` sequences of up to `tokens`; the oldest ones make room before it is made."""
-        key = (batch, bucket_of(tokens))
+        key = (batch, bucket_of(tokens), kv_dtype)
         if key not in self._slots:
             while len(self._slots) >= self._kept:
                 self._dropped_s += self._slots.popitem(last=False)[1].ready_s

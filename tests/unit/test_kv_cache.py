@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+import torch
 
 from farm.architectures import KNOWN
 from farm.catalog import CACHE_MODES, CACHES, ENGINES
@@ -92,10 +93,11 @@ def test_each_pair_of_engine_and_cache_mode_runs_or_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(refusals, "_why_no_precision", lambda load: None)  # there is no GPU here
     reason = why_refused(one(mode, engine, "cuda"))
-    if engine == "eager" or mode == "on":
+    if engine == "eager" or mode == "on" or (engine, mode) == ("turbo", "fp8"):
         assert reason is None
     else:
-        assert reason == f"engine {engine} has no cache mode {mode}; use engine eager, or exclude the pair"
+        engines = "eager or turbo" if mode == "fp8" else "eager"
+        assert reason == f"engine {engine} has no cache mode {mode}; use engine {engines}, or exclude the pair"
 
 
 def test_offloading_needs_a_gpu_and_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +107,18 @@ def test_offloading_needs_a_gpu_and_a_missing_package_is_named(monkeypatch: pyte
     monkeypatch.setattr(refusals, "find_spec", lambda package: None)
     assert "needs the Python package 'hqq'" in (why_refused(one("int4")) or "")
     assert why_refused(one("fp8")) is None
+
+
+@pytest.mark.parametrize(("capability", "is_refused"), [((8, 0), True), ((8, 9), False), ((9, 0), False)])
+def test_an_old_gpu_has_no_8_bit_floats_for_our_kernels(
+    capability: tuple[int, int], is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_why_no_precision", lambda load: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    told = "engine turbo needs compute capability 8.9 for cache mode fp8, this GPU has 8.0; use cache mode on, or"
+    assert (told in (why_refused(one("fp8", "turbo", "cuda")) or "")) == is_refused
+    assert why_refused(one("fp8", "eager", "cuda")) is None
 
 
 @pytest.mark.parametrize(

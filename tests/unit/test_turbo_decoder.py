@@ -28,7 +28,7 @@ from jobs.prompts import ByteTokenizer
 from jobs.stopwatch import stopwatch_for
 from jobs.turbo import kernels
 from jobs.turbo import layers as layers_module
-from jobs.turbo.cache import KvCache
+from jobs.turbo.cache import FP8, KvCache
 from jobs.turbo.decoder import TurboDecoder
 from jobs.turbo.profile import KernelTime, Span, breakdown
 from jobs.turbo.recipe import Recipe, recipe_for
@@ -153,6 +153,42 @@ def test_a_step_gives_the_logits_of_the_whole_sequence() -> None:
     whole = decoder.logits(ids)
     assert torch.allclose(first, whole[:, 31], atol=CLOSE, rtol=0)
     assert torch.allclose(seen[0], whole[:, 32], atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_text_scored_through_an_8_bit_cache_is_what_decoding_sees(batch: int) -> None:
+    """Prompt, then every later token by a step of its own: the logits of the one forward that measures quality."""
+    engine, ids = turbo(llama()), torch.tensor(prompts(batch, 24))
+    slot = engine.slots.get(batch, 40, FP8)
+    assert slot.cache.bytes == 2 * LAYERS * batch * KV_HEADS * slot.cache.max_len * HEAD_DIM
+    seen = [engine.decoder.prefill(ids[:, :20], slot.cache)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(slot.state), "take_next", lambda self, logits: seen.append(logits))
+        for position in range(20, 24):
+            slot.state.start_at(position)
+            slot.state.token.copy_(ids[:, position])
+            slot.graph.run()
+    through = engine.through_cache("fp8").logits(ids.tolist())
+    assert torch.allclose(torch.stack(seen, dim=1), through[:, 19:], atol=CLOSE, rtol=0)
+    exact = engine.logits(ids.tolist())
+    assert torch.equal(engine.through_cache("on").logits(ids.tolist()), exact)
+    apart = (through - exact).norm() / exact.norm()
+    assert 1e-3 < apart < 0.2  # 4 significant bits: it is another model, and not a broken one
+
+
+def test_a_generation_through_an_8_bit_cache_and_what_its_row_says() -> None:
+    engine = turbo(llama())
+    generation = engine.begin(prompts(2), "fp8", 5)
+    generation.prefill()
+    generation.first_token()
+    for _ in range(4):
+        generation.decode_step()
+    assert len(generation.tokens()[0]) == 5
+    assert engine.effective("fp8").cache_class == "turbo.KvCache[float8_e4m3fn]"
+    assert engine.effective("on").cache_class == "turbo.KvCache"
+    assert generation.kv_bytes() * 4 == engine.begin(prompts(2), "on", 5).kv_bytes()  # float32 on a CPU
+    with pytest.raises(Unsupported, match="not with cache mode 'int4'; use on or fp8"):
+        engine.begin(prompts(2), "int4", 5)
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe("int4", "int8", GROUP)], ids=["dense", "int4"])
@@ -406,7 +442,7 @@ def test_what_does_not_fit_is_unsupported(engine: TurboEngine) -> None:
         engine.begin(prompts(1, 1000), "on", 25)
     with pytest.raises(Unsupported, match="1024 positions"):
         engine.token_nll(prompts(1, 1026))  # 1025 are fed: the last one is only a target
-    with pytest.raises(Unsupported, match="with a cache only"):
+    with pytest.raises(Unsupported, match="not with cache mode 'off'; use on or fp8"):
         engine.begin(prompts(1), "off", 4)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jobs.turbo import kernels
+from jobs.turbo.cache import FP8
 from jobs.turbo.kernels import configs, reference
 from jobs.turbo.weights import Dense, Weight, dequantize, pack_int4, quantize_int4, quantize_int8
 
@@ -242,6 +243,44 @@ def test_attention_kernel(lengths: list[int], splits: int, one_kernel: bool, mon
         assert error(measured, reference.decode_attention(q, keys, values, length, 0.2)) < 1e-3
 
 
+# A cache in 8 bit.
+
+
+def _eight_bit(caches: list[Tensor]) -> list[Tensor]:
+    return [cache.to(FP8) for cache in caches]
+
+
+def test_what_an_8_bit_cache_cannot_hold_becomes_the_largest_that_it_can() -> None:
+    keys, values = (torch.zeros(1, 1, 4, 2, dtype=FP8) for _ in range(2))
+    cos, sin = torch.ones(4, 1), torch.zeros(4, 1)
+    qkv = torch.tensor([[1.0, 2.0, 1000.0, 0.3, -1e30, 449.0]])
+    kernels.rope_and_append(qkv, cos, sin, torch.tensor(1), keys, values)
+    assert keys[0, 0].float().tolist() == [[0, 0], [448.0, 0.3125], [0, 0], [0, 0]]  # 1.25 * 2^-2 is nearest to 0.3
+    assert values[0, 0].float().tolist() == [[0, 0], [-448.0, 448.0], [0, 0], [0, 0]]
+
+
+@interpreted
+def test_rope_kernel_stores_8_bits() -> None:
+    """Numbers that 8 bits hold, unturned, and some beyond: the interpreter rounds 126 to 64 (it loses the carry)."""
+    tables = [torch.ones(8, 8), torch.zeros(8, 8)]
+    qkv, at = (random(6, (4 + 2 * 2) * 8).to(FP8).half() * 256), torch.tensor([0, 1, 2])
+    ours, theirs = _eight_bit(_caches(2, 2, 8, 8)), _eight_bit(_caches(2, 2, 8, 8))
+    launch().rope_and_append(qkv, *tables, at, *ours)
+    reference.rope_and_append(qkv, *tables, at, *theirs)
+    for measured, wanted in zip(ours, theirs, strict=True):
+        assert wanted.float().abs().max() == 448
+        assert torch.equal(measured.float(), wanted.float())
+
+
+@interpreted
+def test_attention_kernel_reads_8_bits() -> None:
+    q, (keys, values), length = random(2, 6, 24), _eight_bit(_caches(2, 2, 200, 24)), torch.tensor([129, 7])
+    measured = launch().decode_attention(q, keys, values, length, 0.2, configs.Attention(16, 8))
+    expected = reference.decode_attention(q, keys, values, length, 0.2)
+    assert error(measured, expected) < 1e-3
+    assert error(reference.decode_attention(q, keys.half(), values.half(), length, 0.2), expected) < 1e-6
+
+
 # On a GPU: the compiled kernels, the PTX included, at real shapes.
 
 SHAPES = [(6144, 4096), (4096, 14336), (960, 576)]
@@ -272,8 +311,10 @@ def test_fused_linear_on_a_gpu(kind: str) -> None:
 @on_gpu
 @pytest.mark.parametrize("length", [1, 127, 2048, 8192])
 @pytest.mark.parametrize("batch", [1, 16])
-def test_attention_on_a_gpu_and_in_a_replayed_graph(length: int, batch: int) -> None:
-    q, (keys, values) = random(batch, 32, 128, device="cuda"), _caches(batch, 8, 8192, 128, "cuda")
+@pytest.mark.parametrize("kv_dtype", [torch.float16, FP8], ids=str)
+def test_attention_on_a_gpu_and_in_a_replayed_graph(length: int, batch: int, kv_dtype: torch.dtype) -> None:
+    q = random(batch, 32, 128, device="cuda")
+    keys, values = (cache.to(kv_dtype) for cache in _caches(batch, 8, 8192, 128, "cuda"))
     lengths = torch.full((batch,), 8192, device="cuda")
 
     def attend() -> Tensor:
@@ -293,17 +334,18 @@ def test_attention_on_a_gpu_and_in_a_replayed_graph(length: int, batch: int) -> 
 
 
 @on_gpu
-def test_glue_on_a_gpu() -> None:
+@pytest.mark.parametrize("kv_dtype", [torch.float16, FP8], ids=str)
+def test_glue_on_a_gpu(kv_dtype: torch.dtype) -> None:
     x, residual, weight = (random(16, 4096, seed=seed, device="cuda") for seed in range(3))
     for measured, wanted in zip(
         kernels.rms_norm(x, weight[0], 1e-5, residual), reference.rms_norm(x, weight[0], 1e-5, residual), strict=True
     ):
         assert error(measured, wanted) < 1e-3
     assert error(kernels.silu_mul(x), reference.silu_mul(x)) < 1e-3
-    ours, theirs = _caches(16, 8, 64, 128, "cuda"), _caches(16, 8, 64, 128, "cuda")
+    ours, theirs = ([cache.to(kv_dtype) for cache in _caches(16, 8, 64, 128, "cuda")] for _ in range(2))
     qkv, at = random(16, 6144, device="cuda"), torch.arange(16, device="cuda")
     tables = [random(64, 128, dtype=torch.float32, device="cuda") for _ in range(2)]
     query = kernels.rope_and_append(qkv, *tables, at, *ours)
     expected = reference.rope_and_append(qkv, *tables, at, *theirs)
     for measured, wanted in zip((query, *ours), (expected, *theirs), strict=True):
-        assert error(measured, wanted) < 1e-3
+        assert error(measured, wanted) < (1e-3 if kv_dtype == torch.float16 else 1e-2)  # to either side of a middle

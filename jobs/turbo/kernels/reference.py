@@ -43,8 +43,8 @@ def rope_and_append(
     rows = torch.arange(len(qkv), device=qkv.device)
     at = positions.reshape(-1)[rows % positions.numel()].long()
     owner = rows // (len(qkv) // batch)
-    k_cache[owner, :, at] = _rotated(key, cos, sin, at).to(k_cache.dtype)
-    v_cache[owner, :, at] = value.to(v_cache.dtype)
+    k_cache[owner, :, at] = _stored(_rotated(key, cos, sin, at), k_cache.dtype)
+    v_cache[owner, :, at] = _stored(value, v_cache.dtype)
     return _rotated(query, cos, sin, at)
 
 
@@ -66,6 +66,14 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up of [rows, 2 * inner], the gates first: [rows, inner]. Rounded between, as transformers does."""
     gate, up = gate_up.chunk(2, dim=-1)
     return functional.silu(gate) * up
+
+
+def _stored(heads: Tensor, dtype: torch.dtype) -> Tensor:
+    """torch makes a NaN of what 8 bits cannot hold; the largest number that they can is nearer."""
+    if dtype.itemsize == 1:
+        largest = torch.finfo(dtype).max
+        heads = heads.clamp(-largest, largest)
+    return heads.to(dtype)
 
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor, at: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ def attend_share(
         for first in range(begin, end, BLOCK):
             at = start + (first + row)[:, None] * DIM + lane[None, :]
             inside = (first + row < end)[:, None] & real_lane[None, :]
-            key = tl.load(keys + at, mask=inside, other=0.0)
-            value = tl.load(values + at, mask=inside, other=0.0)
+            key = tl.load(keys + at, mask=inside, other=0.0).to(query.dtype)  # an 8-bit cache is widened here
+            value = tl.load(values + at, mask=inside, other=0.0).to(query.dtype)
             scores = tl.dot(query, tl.trans(key)) * (scale * _LOG2_E)
             scores = tl.where((first + row < end)[None, :], scores, float("-inf"))
             higher = tl.maximum(best, tl.max(scores, axis=1))

@@ -50,6 +50,14 @@ def silu_mul_rows(gate_up, out, inner, BLOCK: tl.constexpr, PDL: tl.constexpr):
 
 
 @triton.jit
+def _stored(value, TYPE: tl.constexpr):
+    """For the cache: what 8 bits cannot hold becomes the largest number that they can."""
+    if TYPE == tl.float8e4nv:  # noqa: SIM300 (no constant: a type)
+        value = tl.minimum(tl.maximum(value.to(tl.float32), -448.0), 448.0)
+    return value.to(TYPE)
+
+
+@triton.jit
 def rope_and_append_heads(
     qkv, cos, sin, positions, query, keys, values, tokens, position_count, max_len, table_stride,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, BLOCK_HALF: tl.constexpr,
@@ -81,13 +89,13 @@ def rope_and_append_heads(
     cache_row = row // tokens * KV_HEADS * max_len + at
     is_key = inside & (head >= HEADS) & (head < HEADS + KV_HEADS)
     target = keys + (cache_row + (head - HEADS) * max_len) * DIM + lane[None, :]
-    tl.store(target, turned_first.to(keys.dtype.element_ty), mask=is_key)
-    tl.store(target + HALF, turned_second.to(keys.dtype.element_ty), mask=is_key)
+    tl.store(target, _stored(turned_first, keys.dtype.element_ty), mask=is_key)
+    tl.store(target + HALF, _stored(turned_second, keys.dtype.element_ty), mask=is_key)
 
     is_value = real & (head >= HEADS + KV_HEADS)
     target = values + (cache_row + (head - HEADS - KV_HEADS) * max_len) * DIM + lane[None, :]
-    tl.store(target, first.to(values.dtype.element_ty), mask=is_value)
-    tl.store(target + HALF, second.to(values.dtype.element_ty), mask=is_value)
+    tl.store(target, _stored(first, values.dtype.element_ty), mask=is_value)
+    tl.store(target + HALF, _stored(second, values.dtype.element_ty), mask=is_value)
 
 
 @triton.jit
