@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -94,7 +95,7 @@ class GptqAwq(Backend):
 
         dtype = self.dtype(wanted, load.device)
         kernel = _kernel_name(wanted, load.device)
-        with _quietly() as package:
+        with _quietly() as package, _fetching(wanted):
             backend = package.BACKEND(kernel) if kernel else package.BACKEND.AUTO
             if located.random is not None:
                 model = load_random(located, dtype, load.device, seed)
@@ -215,6 +216,21 @@ def _quietly() -> Iterator[Any]:
             raise Unsupported(f"gptqmodel is installed but cannot be imported ({error})") from error
         logging.getLogger("gptqmodel").setLevel(logging.ERROR)
         yield gptqmodel
+
+
+@contextlib.contextmanager
+def _fetching(wanted: Quantization) -> Iterator[None]:
+    """Say what a kernel lacks that is compiled from sources off the network. Raises Unsupported.
+
+    machete is the one that needs such sources, and `auto` picks it on the GPUs that it is for.
+    """
+    try:
+        yield
+    except URLError as error:
+        kernel = "machete" if wanted["kernel"] == "auto" else wanted["kernel"]
+        raise Unsupported(
+            f"kernel {kernel} is compiled from sources that could not be fetched ({error.reason}); use kernel triton"
+        ) from error
 
 
 BACKEND = GptqAwq()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from farm.errors import Unsupported
+from jobs.turbo.checkpoint_layers import CHECKPOINT_CONVERTERS
 from jobs.turbo.recipe import Recipe
 from jobs.turbo.weights import Dense, Weight, concat
 
@@ -67,8 +68,10 @@ def take_model(model: Any, recipe: Recipe) -> Taken:
     embedding = model.get_input_embeddings().weight.detach()
     layers = []
     for index in range(len(model.model.layers)):
-        layers.append(_take_layer(model.model.layers[index], recipe))
-        model.model.layers[index] = nn.Module()  # the last reference to the layer's weights: they are freed here
+        old = model.model.layers[index]
+        layers.append(_take_layer(old, recipe))
+        model.model.layers[index] = nn.Module()
+        old.to_empty(device="meta")  # frees what is not taken; gptqmodel's layers refer to themselves, and would linger
     head = recipe.quantize_head(linear_weight(model.lm_head))
     model.lm_head = nn.Module()
     return Taken(embedding, tuple(layers), model.model.norm.weight.detach(), head)
@@ -94,7 +97,7 @@ def _dense(module: Any) -> Weight:
 
 
 # By the class's name, so that no quantization library needs to be imported to know its layers.
-CONVERTERS: dict[str, Callable[[Any], Weight]] = {"Linear": _dense}
+CONVERTERS: dict[str, Callable[[Any], Weight]] = {"Linear": _dense, **CHECKPOINT_CONVERTERS}
 
 
 def _take_layer(layer: Any, recipe: Recipe) -> Layer:
@@ -103,7 +106,7 @@ def _take_layer(layer: Any, recipe: Recipe) -> Layer:
     return Layer(
         attention_norm=layer.input_layernorm.weight.detach(),
         qkv=_fused(heads, recipe),
-        qkv_bias=_fused_bias(heads),
+        qkv_bias=_fused_bias(heads, layer.input_layernorm.weight.dtype),
         query_norm=_norm_or_none(attention, "q_norm"),
         key_norm=_norm_or_none(attention, "k_norm"),
         out=recipe.quantize_layer(linear_weight(attention.o_proj)),
@@ -118,12 +121,15 @@ def _fused(modules: list[nn.Module], recipe: Recipe) -> Weight:
     return concat([recipe.quantize_layer(linear_weight(module)) for module in modules])
 
 
-def _fused_bias(modules: list[Any]) -> Tensor | None:
+def _fused_bias(modules: list[Any], dtype: torch.dtype) -> Tensor | None:
+    """None where no module has one. A quantized layer may keep its bias in another type than the model computes in."""
     biases = [module.bias for module in modules]
-    if all(bias is None for bias in biases):
+    known = next((bias for bias in biases if bias is not None), None)
+    if known is None:
         return None
-    rows = [m.weight.new_zeros(m.out_features) if m.bias is None else m.bias.detach() for m in modules]
-    return torch.cat(rows)
+    pairs = zip(modules, biases, strict=True)
+    rows = [known.new_zeros(module.out_features) if bias is None else bias.detach() for module, bias in pairs]
+    return torch.cat(rows).to(dtype)
 
 
 def _norm_or_none(attention: Any, name: str) -> Tensor | None:
