@@ -13,7 +13,7 @@ from farm.present.figures.latency import latency_vs_context
 from farm.present.figures.memory import memory_footprint
 from farm.present.figures.perplexity import ppl_degradation
 from farm.present.figures.phases import prefill_vs_decode
-from farm.present.figures.summary_table import summary_table
+from farm.present.figures.summary_table import LINE, summary_table
 from farm.present.figures.throughput import tokens_s_vs_length
 from farm.records import Status
 from farm.reduce import cell_rows
@@ -224,6 +224,15 @@ def test_each_precision_has_one_colour_everywhere() -> None:
     assert theme.color_of("nf4") in memory_footprint(ROWS).data[0].marker.color
     assert ppl_degradation(ROWS).data[0].marker.color[-1] == theme.color_of("nf4")
     assert summary_table(ROWS).data[0].cells.fill.color[1][-1] == theme.color_of("nf4")
+
+
+def test_the_table_has_room_for_verdicts_that_take_two_lines() -> None:
+    """Seen in a picture: the last rows were below its edge."""
+    quiet = summary_table(ROWS)
+    verdict = replace(ROWS[0].trust, verdict="contended (launch_bound)")
+    told = summary_table([replace(row, trust=verdict) for row in ROWS])
+    rows = len(told.data[0].cells["values"][0])
+    assert told.layout.height - quiet.layout.height == LINE * rows
 
 
 def test_contrast_is_that_of_wcag() -> None:

@@ -6,6 +6,7 @@ triangle is the best of its model, red with a downward one the worst; quality ha
     summary_table(cell_rows(records)).write_html("table.html")
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,7 @@ COLUMNS = (
     Column("PPL", lambda row: row.quality.perplexity, "{:.3f}", 0),
 )
 HEADER = ("Model", "Precision", "Context", *(column.title for column in COLUMNS), "Change<br>of PPL", "Status")
+LETTER, LINE, PADDING = 7.5, 18, 14  # pixels: of a letter, a line of a cell, and above and below the lines
 FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 150)
 
 
@@ -71,15 +73,14 @@ def summary_table(rows: Sequence[CellRow]) -> go.Figure:
     lines = table_lines(rows)
     if not lines:
         return theme.blank(TITLE, "no speed cell in this sweep")
-    # A wrapped name would make its row taller than the figure expects: 8 px a letter is wide enough not to.
-    widths = (40 + 8 * max(len(line[0].text) for line in lines), *FIXED_WIDTHS)
+    widths = (40 + round(LETTER * max(len(line[0].text) for line in lines)), *FIXED_WIDTHS)
     figure = go.Figure(_table(lines, widths))
     mode = shown_cache_mode(row for row in rows if row.kind == "speed")
     theme.dress(
         figure,
         TITLE,
         f"{devices(rows)}; KV cache {mode}; {LEGEND}",
-        height=200 + 34 * len(lines),
+        height=175 + sum(_height(line, widths) for line in lines),
         width=sum(widths) + 60,
     )
     return figure.update_layout(margin={"l": 30, "r": 30, "t": 95, "b": 20})
@@ -131,6 +132,13 @@ def _figure_box(column: Column, row: CellRow, group: Sequence[CellRow]) -> Box:
     if rank == known[-1]:
         return Box(f"▲ {text}", theme.GOOD)
     return Box(f"▼ {text}", theme.BAD) if rank == known[0] else Box(text, theme.PAPER)
+
+
+def _height(line: Sequence[Box], widths: Sequence[int]) -> int:
+    """Plotly wraps a text and makes its row taller, but not the figure: what is below would be cut off."""
+    letters = [int((width - PADDING) / LETTER) for width in widths]
+    lines = max(len(textwrap.wrap(box.text, most)) for box, most in zip(line, letters, strict=True))
+    return PADDING + LINE * lines
 
 
 def _degradation_box(row: CellRow) -> Box:
