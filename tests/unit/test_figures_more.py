@@ -60,6 +60,15 @@ def test_the_gain_is_the_rows_speedup_and_the_level_of_no_gain_is_drawn() -> Non
     assert named(figure, "crossover").x[0] == pytest.approx(555, abs=1)
 
 
+def test_a_gain_over_a_row_that_is_not_valid_is_hollow() -> None:
+    off = find("int8", 512, "off")
+    noisy = replace(off, trust=replace(off.trust, verdict="contended"))
+    line = named(cache_gain([noisy if row is off else row for row in ROWS]), "INT8, cache on")
+    hollow = {context for context, symbol in zip(line.x, line.marker.symbol, strict=True) if symbol.endswith("-open")}
+    assert hollow == {512}
+    assert not any(symbol.endswith("-open") for symbol in named(cache_gain(ROWS), "INT8, cache on").marker.symbol)
+
+
 def test_the_crossover_lies_between_the_two_contexts_around_it() -> None:
     assert crossover([point(100, 0.5), point(400, 2.0)]) == pytest.approx(200)
     assert crossover([point(100, 1.5), point(400, 2.0)]) is None

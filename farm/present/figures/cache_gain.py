@@ -10,13 +10,15 @@ The crossover is where the gain passes 1.
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import plotly.graph_objects as go
 
 from farm.present import theme
 from farm.present.figures.curves import Look, curve_figure
 from farm.present.figures.panels import Panel, curve_panels, place, present_cache_modes
-from farm.present.figures.points import Curve, Point, points
+from farm.present.figures.points import Curve, Point, is_trusted, points
+from farm.present.sentence_parts import mate
 from farm.rows import CellRow
 
 TITLE = "What the KV cache buys in decode"
@@ -25,7 +27,8 @@ NOTHING = "no pair of cells with the KV cache on and off to compare"
 
 def cache_gain(rows: Sequence[CellRow]) -> go.Figure:
     """Decode speed with the cache over decode speed without it, by context; the dashed level is no gain."""
-    paired = [row for row in rows if row.kind == "speed" and row.is_ok and row.cache_speedup is not None]
+    speed = [row for row in rows if row.kind == "speed" and row.is_ok]
+    paired = [_trusted_as_both(row, speed) for row in speed if row.cache_speedup is not None]
     if not paired:
         return theme.blank(TITLE, NOTHING)
     look = Look(
@@ -42,6 +45,13 @@ def cache_gain(rows: Sequence[CellRow]) -> go.Figure:
     for index, panel in enumerate(curve_panels(paired)):
         _note(figure, panel, look.curves, place(index))
     return figure
+
+
+def _trusted_as_both(row: CellRow, rows: Sequence[CellRow]) -> CellRow:
+    """A ratio is worth no more than the worse of its rows: the row, with the verdict of that one."""
+    alike = [other for other in rows if (other.model_id, other.engine) == (row.model_id, row.engine)]
+    off = mate(row, alike, cache_mode="off")
+    return row if off is None or is_trusted(off) else replace(row, trust=off.trust)
 
 
 def gain_curve(mode: str) -> Curve:
