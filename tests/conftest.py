@@ -1,10 +1,14 @@
-"""What holds for the whole suite: how its process ends."""
+"""What holds for the whole suite: that Triton interprets its kernels where no GPU is, and how the process ends."""
 
 import atexit
 import os
 import sys
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before any library imports Triton, which reads it then and never again
 
 _status: list[int] = []
 

@@ -5,7 +5,6 @@ the bits; the PTX is proved by the tests marked gpu.
 """
 
 import importlib.util
-import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -22,8 +21,6 @@ from jobs.turbo.weights import Dense, Weight, dequantize, pack_int4, quantize_in
 
 HAS_GPU = torch.cuda.is_available()
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-if not HAS_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 
 interpreted = pytest.mark.skipif(HAS_GPU or not HAS_TRITON, reason="needs Triton and no GPU, to run its interpreter")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning:triton")
