@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from farm.errors import Unsupported
-from jobs.turbo.weights import Int4, pack_int4
+from jobs.turbo.weights import SYMMETRIC_ZERO, Int4, pack_int4
 
-_BITS, _MIDDLE = 4, 8
+_BITS = 4
 # The lowest bit of the code of the outputs (or inputs) 0 to 7 in a word.
 _IN_ORDER = (0, 4, 8, 12, 16, 20, 24, 28)
 _AWQ_ORDER = (0, 16, 4, 20, 8, 24, 12, 28)
@@ -67,7 +67,7 @@ def _repacked(layer: Any, codes: Tensor, zeros: Tensor) -> Int4:
     # as bfloat16 they would be rounded once more.
     scales = (layer.scales.half() if layer.scales.is_cuda else layer.scales).T.contiguous()
     zeros = zeros[:, : layer.out_features].T.contiguous()
-    is_symmetric = bool((zeros == _MIDDLE).all())  # then none are stored, and the fastest kernels serve
+    is_symmetric = bool((zeros == SYMMETRIC_ZERO).all())  # then none are stored, and the fastest kernels serve
     return pack_int4(codes, scales, None if is_symmetric else zeros.to(scales.dtype), layer.group_size)
 
 

@@ -52,8 +52,8 @@ class TurboDecoder:
     def logits(self, ids: Tensor, kv_dtype: torch.dtype | None = None) -> Tensor:
         """Of the token after each one of [batch, tokens]: [batch, tokens, vocab], as a cache of `kv_dtype` (None: the
         model's own) would have them."""
-        (batch, tokens), like = ids.shape, self.weights.embedding
-        cache = KvCache.allocate(self.shape, batch, tokens, like, layers=1, dtype=kv_dtype) if kv_dtype else None
+        batch, tokens = ids.shape
+        cache = KvCache.allocate(self.shape, batch, tokens, self.weights.embedding, layers=1, dtype=kv_dtype)
         hidden = forward(self.weights, self.shape, self.table, ids, cache, last_only=False)
         return self._head(hidden).view(*ids.shape, -1)
 

@@ -28,30 +28,23 @@ from jobs.turbo.shape import Shape
 ROWS = 1 << 14
 
 
-def forward(
-    taken: Taken, shape: Shape, table: RotaryTable, ids: Tensor, cache: KvCache | None, last_only: bool
-) -> Tensor:
+def forward(taken: Taken, shape: Shape, table: RotaryTable, ids: Tensor, cache: KvCache, last_only: bool) -> Tensor:
     """Normed hidden states of [batch, tokens] ids: [batch, hidden] of the last position, or [batch * tokens, hidden].
 
-    Keys and values go to rows 0 to tokens of the cache; without one, to a layer's worth of memory that is let go. Some
-    sequences at a time, so that the activations of a large batch stay bounded.
+    Keys and values go to rows 0 to tokens of the cache. Some sequences at a time, so that the activations of a large
+    batch stay bounded.
     """
     batch, tokens = ids.shape
     step = max(1, ROWS // tokens)
     pieces = [slice(start, min(batch, start + step)) for start in range(0, batch, step)]
-    hidden = [_forward_piece(taken, shape, table, ids[piece], _cache_of(cache, piece), last_only) for piece in pieces]
+    hidden = [_forward_piece(taken, shape, table, ids[piece], cache.of_rows(piece), last_only) for piece in pieces]
     return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
 
 
-def _cache_of(cache: KvCache | None, piece: slice) -> KvCache | None:
-    return None if cache is None else cache.of_rows(piece)
-
-
 def _forward_piece(
-    taken: Taken, shape: Shape, table: RotaryTable, ids: Tensor, cache: KvCache | None, last_only: bool
+    taken: Taken, shape: Shape, table: RotaryTable, ids: Tensor, cache: KvCache, last_only: bool
 ) -> Tensor:
-    batch, tokens = ids.shape
-    cache = cache or KvCache.allocate(shape, batch, tokens, like=taken.embedding, layers=1)
+    tokens = ids.shape[1]
     attend = partial(_attend, shape, table.rows(tokens), torch.arange(tokens, device=ids.device), cache)
     kept = slice(tokens - 1, None, tokens) if last_only else slice(None)
     x, residual = run_layers(taken, shape, functional.embedding(ids.flatten(), taken.embedding), attend, kept)

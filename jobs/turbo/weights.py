@@ -24,7 +24,7 @@ from torch import Tensor
 from farm.errors import Unsupported
 
 _LEVELS_INT8 = 127
-_SYMMETRIC_ZERO = 8  # the code of 0 where no zero points are stored
+SYMMETRIC_ZERO = 8  # the code of 0 where no zero points are stored
 _INT32_SIGN = 1 << 31
 
 
@@ -89,7 +89,7 @@ def quantize_int4(weight: Tensor, group: int = 128) -> Int4:
     grouped = weight.float().view(rows, columns // group, group)
     largest = grouped.abs().amax(dim=2, keepdim=True)
     scales = torch.where(largest > 0, largest / 7, 1.0).to(weight.dtype)
-    codes = (grouped / scales.float()).round().clamp(-7, 7) + _SYMMETRIC_ZERO
+    codes = (grouped / scales.float()).round().clamp(-7, 7) + SYMMETRIC_ZERO
     return pack_int4(codes.to(torch.uint8).view(rows, columns), scales.squeeze(2), None, group)
 
 
@@ -126,7 +126,7 @@ def dequantize(weight: Weight, dtype: torch.dtype) -> Tensor:
         return (weight.codes.float() * weight.scales.float()[:, None]).to(dtype)
     rows, columns = weight.shape
     codes = unpack_int4(weight).view(rows, columns // weight.group, weight.group).float()
-    zeros = _SYMMETRIC_ZERO if weight.zeros is None else weight.zeros.float()[:, :, None]
+    zeros = SYMMETRIC_ZERO if weight.zeros is None else weight.zeros.float()[:, :, None]
     return ((codes - zeros) * weight.scales.float()[:, :, None]).to(dtype).view(rows, columns)
 
 
@@ -157,7 +157,7 @@ def _concat_int4(weights: list[Int4]) -> Int4:
     """Zeros are written out where only some of the weights have them."""
     zeros = None
     if any(weight.zeros is not None for weight in weights):
-        zeros = torch.cat([torch.full_like(w.scales, _SYMMETRIC_ZERO) if w.zeros is None else w.zeros for w in weights])
+        zeros = torch.cat([torch.full_like(w.scales, SYMMETRIC_ZERO) if w.zeros is None else w.zeros for w in weights])
     rows = sum(weight.shape[0] for weight in weights)
     packed = torch.cat([weight.packed for weight in weights])
     return Int4(packed, torch.cat([w.scales for w in weights]), zeros, weights[0].group, (rows, weights[0].shape[1]))
