@@ -59,10 +59,10 @@ def test_true_weights_are_judged_in_every_kind_of_precision() -> None:
 
 def test_the_turbo_sweep_is_a_part_so_a_record_of_one_is_a_record_of_the_other() -> None:
     turbo = expand(load_sweep(Path("jobs/sweeps/turbo-h100.yaml")), "cuda")
-    assert len(turbo) == 30
+    assert len(turbo) == 49
     assert {cell_key(cell) for cell in turbo} < {cell_key(cell) for cell in CELLS}
 
 
-def test_two_gpus_need_about_eighteen_minutes() -> None:
+def test_two_gpus_need_about_twenty_two_minutes() -> None:
     seconds = [group.seconds for group in make_plan(CELLS, []).todo]
-    assert 900 < wall_seconds(seconds, 2) < 1200
+    assert 1100 < wall_seconds(seconds, 2) < 1500
