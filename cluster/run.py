@@ -56,8 +56,8 @@ def run_sweep(
     """Measure what the folder does not hold yet. Raises FarmError; whatever was finished is safe in any case.
 
     `show`: each cell first generates once, untimed, for those who watch. `stop_after_s`: end then, in the middle of a
-    cell if need be, the shortest groups first; running again goes on from there. `serialize`: what its neighbours
-    disturbed, as the canary tells, is measured again, one group at a time.
+    cell if need be, the groups with the least time a cell first; running again goes on from there. `serialize`: what
+    its neighbours disturbed, as the canary tells, is measured again, one group at a time.
     """
     began = time.monotonic()
     observer = observer or Observer()
@@ -65,8 +65,8 @@ def run_sweep(
         cells = expand(sweep, pool.device)
         pool.check(dict.fromkeys(cell.load for cell in cells))
         folder.pin(Manifest(sweep, pool.device, tuple(cell_key(cell) for cell in cells)))
-        shortest_first = stop_after_s is not None
-        plan = make_plan(cells, folder.judged(), retry, pool.device_memory_bytes, shortest_first)
+        may_stop = stop_after_s is not None
+        plan = make_plan(cells, folder.judged(), retry, pool.device_memory_bytes, most_cells_first=may_stop)
         observer.planned(plan, pool.describe())
         stop_at_s = None if stop_after_s is None else began + stop_after_s
         with _announced(folder, pool):

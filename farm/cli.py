@@ -46,7 +46,7 @@ STOP_AFTER = click.option(
     "--stop-after",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="End then, the shortest groups first; resume goes on.",
+    help="End then, the groups with the least time a cell first; resume goes on.",
 )
 SHOW = click.option(
     "--show", is_flag=True, help="Each cell first generates once, untimed, token by token for `farm dashboard`."

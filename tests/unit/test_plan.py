@@ -48,9 +48,12 @@ def test_groups_share_a_load_and_the_longest_starts_first() -> None:
     assert [(g.load.quantization, len(g.cells)) for g in plan.todo] == [("int8", 2), ("fp16", 1)]
 
 
-def test_a_run_that_may_be_stopped_starts_with_what_is_done_soonest() -> None:
-    found = cells(quantizations=["fp16", "int8"], exclude=[{"quantization": "fp16", "cache_mode": "off"}])
-    assert make_plan(found, [], shortest_first=True).todo == make_plan(found, []).todo[::-1]
+def test_a_run_that_may_be_stopped_starts_where_a_load_serves_the_most_cells() -> None:
+    wide = {"models": ["random:llama-3-8b"], "engines": ["eager"], "contexts": [128, 256, 512]}
+    single = wide | {"quantizations": ["nf4"], "contexts": [128], "cache_modes": ["on"]}
+    plan = make_plan([*cells("cuda", **wide), *cells("cuda", **single)], [], most_cells_first=True)
+    assert [(group.load.quantization, len(group.cells)) for group in plan.todo] == [("fp16", 6), ("nf4", 1)]
+    assert plan.todo[0].seconds > plan.todo[1].seconds  # though it is the longer one
 
 
 def test_the_parameter_counts_are_those_of_the_published_models() -> None:
