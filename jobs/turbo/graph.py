@@ -20,23 +20,26 @@ WARMUPS = 2
 
 
 class Replay:
-    """`run()` does the work on the tensors that it had at the time of capture. `ready_s`: seconds until it could."""
+    """`run()` does the work on the tensors that it had at the time of capture. `ready_s`: seconds until it could.
 
-    def __init__(self, work: Callable[[], None], device: torch.device) -> None:
+    `is_warm`: the same kernels at the same sizes ran before, on other tensors, so the warm-up is left out.
+    """
+
+    def __init__(self, work: Callable[[], None], device: torch.device, is_warm: bool = False) -> None:
         began = time.perf_counter()
         self._work = work  # a graph knows addresses only: this holds what lies there
         self.is_graph = device.type == "cuda"
-        self.run: Callable[[], None] = _captured(work) if self.is_graph else work
+        self.run: Callable[[], None] = _captured(work, 0 if is_warm else WARMUPS) if self.is_graph else work
         self.ready_s = time.perf_counter() - began
 
 
-def _captured(work: Callable[[], None]) -> Callable[[], None]:
+def _captured(work: Callable[[], None], warmups: int) -> Callable[[], None]:
     """Warm-up and capture happen on a side stream, as capture demands; the last replay uploads the graph, or the first
     timed step would. Other threads may use CUDA meanwhile, hence the thread-local mode."""
     side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(WARMUPS):
+        for _ in range(warmups):
             work()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()

@@ -26,10 +26,11 @@ from jobs.engines.turbo import TurboEngine
 from jobs.memory import meter_for, model_bytes
 from jobs.prompts import ByteTokenizer
 from jobs.stopwatch import stopwatch_for
-from jobs.turbo import kernels
+from jobs.turbo import kernels, slots
 from jobs.turbo import layers as layers_module
 from jobs.turbo.cache import FP8, KvCache
 from jobs.turbo.decoder import TurboDecoder
+from jobs.turbo.graph import Replay
 from jobs.turbo.profile import KernelTime, Span, breakdown
 from jobs.turbo.recipe import Recipe, recipe_for
 from jobs.turbo.weights import dequantize, quantize_int4, quantize_int8
@@ -239,6 +240,22 @@ def test_shapes_take_turns() -> None:
     expected = [greedy(reference, ids, count) for ids, count in plans]
     engine = turbo(model)
     assert [greedy(engine, ids, count) for ids, count in plans] == expected
+
+
+def test_a_shape_that_comes_back_is_captured_without_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = []
+
+    class Recording(Replay):
+        def __init__(self, work: Callable[[], None], device: torch.device, is_warm: bool = False) -> None:
+            captures.append(is_warm)
+            super().__init__(work, device, is_warm)
+
+    monkeypatch.setattr(slots, "Replay", Recording)
+    engine = turbo(llama())
+    for ids in (prompts(1), prompts(3), prompts(1), prompts(1, 12), prompts(3)):
+        engine.begin(ids, "on", 4)
+    # Of each: the step, the prompt. The fourth is another length in the same cache: its prompt alone is new.
+    assert captures == [False, False, False, False, True, True, False, True, True]
 
 
 def test_the_caches_of_earlier_shapes_are_given_back() -> None:
