@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# A launch-bound cell needs 10 quiet trials: 40 in all where a quarter are, and 80 is what the published sweep allows.
+QUIET_ENOUGH = 0.25
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -30,6 +32,7 @@ def checkup() -> list[Check]:
         *_packages(),
         _torch(probe, problem),
         _gpu(probe),
+        *host_checks(probe),
         *_backends(probe),
         *_legacy_backends(probe),
         _ray(),
@@ -75,6 +78,18 @@ def _gpu(probe: dict[str, Any]) -> Check:
         return Check("gpu", True, probe["device_name"])
     driver = "a driver is there but torch sees no GPU: " if shutil.which("nvidia-smi") else "no NVIDIA driver: "
     return Check("gpu", False, driver + "cells run on the CPU")
+
+
+def host_checks(probe: dict[str, Any]) -> list[Check]:
+    """On a shared machine it decides whether a launch-bound row can become valid: ask before a long sweep."""
+    if "host" not in probe:
+        return []
+    quiet, stretches = probe["host"]["quiet"], probe["host"]["stretches"]
+    detail = f"{quiet} of {stretches} stretches of work at full speed"
+    if quiet >= QUIET_ENOUGH * stretches:
+        return [Check("host", True, detail)]
+    advice = "others slow its cores, and launch-bound cells (eager on a GPU) may stay slow_host"
+    return [Check("host", False, f"{detail}: {advice}; try another machine or another hour")]
 
 
 def _backends(probe: dict[str, Any]) -> list[Check]:

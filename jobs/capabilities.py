@@ -24,6 +24,13 @@ def environments() -> dict[str, str | None]:
     return {name: str(found) if (found := interpreter(name)) else None for name in LEGACY}
 
 
+def host_steadiness() -> dict[str, int]:
+    """Some seconds of work on this host: `quiet` of `stretches` were at full speed."""
+    from jobs.host import STRETCHES, quiet_stretches, this_host
+
+    return {"quiet": quiet_stretches(this_host()), "stretches": STRETCHES}
+
+
 def main() -> None:
     import torch
 
@@ -37,6 +44,7 @@ def main() -> None:
         "cuda": torch.cuda.is_available(),
         "backends": capabilities(device),
         "environments": environments(),
+        "host": host_steadiness(),
     }
     print(json.dumps(found))
 

@@ -23,6 +23,8 @@ from farm.steady import is_slow
 
 PROBE_ROUNDS = 20_000  # 0.25 to 1 ms: long enough to tell a slow core, short beside the shortest trial
 SURVEYS = 3
+STRETCHES, STRETCH_S = 20, 0.25  # about as long as a trial of 12 tokens
+RUNNING = 0.9  # of such a stretch
 _CORES_BETWEEN = 2
 
 
@@ -98,6 +100,28 @@ def this_host(place: tuple[int, int] = (0, 1)) -> Host:
     host = Host(place=place)
     host.survey()
     return host
+
+
+def quiet_stretches(host: Host, stretches: int = STRETCHES, work: Callable[[], float] | None = None) -> int:
+    """How many of so many stretches of work, each on the quietest core to be found, went on at full speed.
+
+    What to expect of launch-bound trials here. `work` tells what share of a stretch its thread was running.
+    """
+    return sum(_is_quiet_stretch(host, work or _busy_share) for _ in range(stretches))
+
+
+def _is_quiet_stretch(host: Host, work: Callable[[], float]) -> bool:
+    with host.beside(on_a_quiet_core=True) as seen:
+        share = work()
+    return share >= RUNNING and not is_slow(seen.probe_s, host.best_s)
+
+
+def _busy_share() -> float:
+    """The rest of the time another process had the core: a probe is too short to meet it."""
+    began, cpu_began = time.perf_counter(), time.thread_time()
+    while (elapsed := time.perf_counter() - began) < STRETCH_S:
+        pass
+    return (time.thread_time() - cpu_began) / elapsed
 
 
 def time_fixed_work() -> float:

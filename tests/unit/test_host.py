@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jobs.host import Host, time_fixed_work
+from jobs.host import Host, quiet_stretches, time_fixed_work
 
 
 class Cores:
@@ -88,3 +88,10 @@ def test_real_cores_are_given_back() -> None:
         time_fixed_work()
     assert os.sched_getaffinity(0) == before
     assert seen.probe_s >= host.best_s > 0
+
+
+def test_quiet_stretches_are_counted() -> None:
+    """Best 1.0 ms at first sight; in each stretch two looks to settle and one after it. The second one ends slowly, and
+    in the third another process had the core for half of the time."""
+    looks, shares = iter([1e-3, *[1e-3] * 5, 1.9e-3, *[1e-3] * 3]), iter([0.99, 0.99, 0.5])
+    assert quiet_stretches(Host(lambda: next(looks)), stretches=3, work=lambda: next(shares)) == 1
