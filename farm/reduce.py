@@ -20,6 +20,7 @@ from farm.records import Record, SpeedResult, Trial
 from farm.row_parts import evidence_of, memory_figures, quality_figures, sanity_figures, trust_figures
 from farm.rows import CellRow, TrialRow
 from farm.stats import Summary, median, p99, percentile, summarize
+from farm.verdict import VALID
 
 SHORT_KEY = 12
 
@@ -145,14 +146,18 @@ def _trial_row(
 def _cell_row(record: Record, lookup: Lookup) -> CellRow:
     baseline = lookup.baseline_of(record.cell.load)
     is_baseline = baseline == record.cell.load
+    base = None if is_baseline else lookup.with_load(record.cell, baseline)
+    without_cache = lookup.without_cache(record.cell)
     return CellRow(
         **_identity(record),
         attempt=record.attempt,
         trust=trust_figures(record),
         load_s=record.load_s,
         baseline_quantization=baseline.quantization if baseline else None,
-        speedup_vs_baseline=None if is_baseline else _speedup(record, lookup.with_load(record.cell, baseline)),
-        cache_speedup=_speedup(record, lookup.without_cache(record.cell)),
+        speedup_vs_baseline=_speedup(record, base),
+        speedup_verdict=_speedup_verdict(record, base),
+        cache_speedup=_speedup(record, without_cache),
+        cache_speedup_verdict=_speedup_verdict(record, without_cache),
         **_speed_figures(record),
         quality=quality_figures(record, lookup),
         evidence=evidence_of(record),
@@ -199,6 +204,14 @@ def _speedup(record: Record, other: Record | None) -> float | None:
     if other is None or _device_name(record) != _device_name(other):
         return None
     return formulas.ratio(_decode_median(record), _decode_median(other))
+
+
+def _speedup_verdict(record: Record, other: Record | None) -> str | None:
+    if other is None or _speedup(record, other) is None:
+        return None
+    named = [trust_figures(one).distrust.split("+") for one in (record, other)]
+    reasons = dict.fromkeys(reason for reasons in named for reason in reasons if reason not in ("", VALID))
+    return "+".join(reasons) or VALID
 
 
 def _device_name(record: Record) -> str | None:

@@ -187,14 +187,17 @@ class TrialRow(Identity):
 
 @dataclass(frozen=True, slots=True)
 class CellRow(Identity):
-    """One cell, reduced. Ratios are of medians; `speedup_vs_baseline` is None for the baseline itself."""
+    """One cell, reduced. Ratios are of medians; `speedup_vs_baseline` is None for the baseline itself. A ratio is worth
+    no more than the worse of its two rows: its verdict is `valid`, or what speaks against either."""
 
     attempt: int = 0
     trust: TrustFigures = TrustFigures()
     load_s: float | None = None
     baseline_quantization: str | None = None
     speedup_vs_baseline: float | None = None
+    speedup_verdict: str | None = None
     cache_speedup: float | None = None
+    cache_speedup_verdict: str | None = None
     decode_tok_s: Summary | None = None
     prefill_tok_s: Summary | None = None
     ttft_s: Summary | None = None

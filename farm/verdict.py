@@ -34,6 +34,7 @@ LAUNCH_FRACTION = 0.90  # of a token's time spent by the host handing out work
 HOST_SPREAD_TOLD = 1.1  # slow over fast trials, on fixed work: below this it explains nothing
 CAPPED_CLOCK = 0.95  # of the highest clock: below it a power cap slows the work
 POWER_CAP = "sw_power_cap"
+VALID = "valid"
 
 
 class Reason(StrEnum):
@@ -82,7 +83,7 @@ class Verdict:
         """`valid`, `valid (launch_bound)`, or the reasons of distrust joined by `+`."""
         distrust = [f.reason.value for f in self.findings if f.reason in DISTRUST]
         notes = [f.reason.value for f in self.findings if f.reason not in DISTRUST]
-        word = "+".join(distrust) or "valid"
+        word = "+".join(distrust) or VALID
         return f"{word} ({'+'.join(notes)})" if notes else word
 
 

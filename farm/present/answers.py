@@ -17,7 +17,7 @@ from farm.rows import CellRow
 
 @dataclass(frozen=True, slots=True)
 class CacheAnswer:
-    """What the KV cache buys at one context."""
+    """What the KV cache buys at one context. `verdict`: of the ratio (farm.rows)."""
 
     model: str
     engine: str
@@ -28,11 +28,12 @@ class CacheAnswer:
     tokens_s_on: float
     tokens_s_off: float
     decode_speedup: float
+    verdict: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FourBitAnswer:
-    """Is 4-bit worth it: against the baseline precision on the same task."""
+    """Is 4-bit worth it: against the baseline precision on the same task. `speed_verdict`: of the ratio (farm.rows)."""
 
     model: str
     engine: str
@@ -42,6 +43,7 @@ class FourBitAnswer:
     batch_size: int | None
     context_tokens: int | None
     speed_ratio: float | None
+    speed_verdict: str | None
     memory_ratio: float | None
     memory_measure: str
     perplexity_delta_percent: float | None
@@ -114,6 +116,7 @@ def _cache_answer(row: CellRow, speedup: float) -> CacheAnswer:
         tokens_s_on=on,
         tokens_s_off=on / speedup,
         decode_speedup=speedup,
+        verdict=row.cache_speedup_verdict,
     )
 
 
@@ -137,6 +140,7 @@ def _four_bit_answer(row: CellRow, base: CellRow) -> FourBitAnswer:
         batch_size=row.batch_size,
         context_tokens=row.context_tokens,
         speed_ratio=row.speedup_vs_baseline,
+        speed_verdict=row.speedup_verdict,
         memory_ratio=memory_ratio,
         memory_measure=measure,
         perplexity_delta_percent=delta,

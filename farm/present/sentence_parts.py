@@ -13,11 +13,15 @@ from farm.rows import CellRow
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence, and the short keys of the rows it is about. `is_lead`: a subject's answer in one line."""
+    """One sentence, and the short keys of the rows it is about. `is_lead`: a subject's answer in one line.
+
+    `of_speed`: it compares speeds, so it is worth no more than the verdicts of those rows. (Memory and quality are.)
+    """
 
     text: str
     keys: tuple[str, ...] = ()
     is_lead: bool = False
+    of_speed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

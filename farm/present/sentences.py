@@ -47,9 +47,11 @@ def answer_questions(rows: Sequence[CellRow], language: str) -> tuple[Answer, ..
 
 def _warned(sentence: Sentence, rows: Sequence[CellRow], language: str) -> Sentence:
     """A line that people will quote says itself when a row that it rests on is not valid."""
-    suspect = [row for row in rows if sentence.is_lead and row.key in sentence.keys and not is_trusted(row)]
+    matters = sentence.is_lead or sentence.of_speed
+    suspect = [row for row in rows if matters and row.key in sentence.keys and not is_trusted(row)]
     if not suspect:
         return sentence
     named = [row.trust.distrust.split("+") for row in suspect]
     reasons = "+".join(dict.fromkeys(reason for reasons in named for reason in reasons))
-    return replace(sentence, text=sentence.text + say(language, "lead_suspect", reasons=reasons))
+    name = "lead_suspect" if sentence.is_lead else "line_suspect"
+    return replace(sentence, text=sentence.text + say(language, name, reasons=reasons))

@@ -28,7 +28,7 @@ def _of_subject(subject: Subject, language: str) -> list[Sentence]:
     last = line[-1]
     parts: list[Sentence | None] = [_lead(last, subject, language)]
     if any(_differs(row, mate(row, subject.rows, cache_mode="off")) for row in line):
-        parts += [_growth(line, language), _crossover(line, language)]
+        parts += [_growth(line, subject, language), _crossover(line, subject, language)]
     parts += [_memory(last, language), _failures(subject.rows, language)]
     return [part for part in parts if part is not None]
 
@@ -72,7 +72,7 @@ def _differs(row: CellRow, off: CellRow | None) -> bool:
     return slow.ci_high is None or fast.ci_low is None or slow.ci_high < fast.ci_low
 
 
-def _growth(line: Sequence[CellRow], language: str) -> Sentence | None:
+def _growth(line: Sequence[CellRow], subject: Subject, language: str) -> Sentence | None:
     first, last = line[0], line[-1]
     if len(line) < 2 or first.cache_speedup is None or last.cache_speedup is None:
         return None
@@ -85,16 +85,22 @@ def _growth(line: Sequence[CellRow], language: str) -> Sentence | None:
         from_context=number(first.context_tokens or 0),
         to_context=number(last.context_tokens or 0),
     )
-    return Sentence(text, (first.key, last.key))
+    return Sentence(text, _keys_of_pairs((first, last), subject), of_speed=True)
 
 
-def _crossover(line: Sequence[CellRow], language: str) -> Sentence:
+def _crossover(line: Sequence[CellRow], subject: Subject, language: str) -> Sentence:
     drawn = points(line, gain_curve("on"), line[0].quantization)
-    keys = tuple(row.key for row in line)
+    keys = _keys_of_pairs(line, subject)
     context = crossover(drawn)
     if context is not None:
-        return Sentence(say(language, "cache_from", context=number(round(context))), keys)
-    return Sentence(say(language, "cache_always" if drawn[0].value >= 1 else "cache_never"), keys)
+        return Sentence(say(language, "cache_from", context=number(round(context))), keys, of_speed=True)
+    return Sentence(say(language, "cache_always" if drawn[0].value >= 1 else "cache_never"), keys, of_speed=True)
+
+
+def _keys_of_pairs(line: Sequence[CellRow], subject: Subject) -> tuple[str, ...]:
+    """Of the rows with the cache and of those without it."""
+    off = [mate(row, subject.rows, cache_mode="off") for row in line]
+    return tuple(row.key for row in (*line, *off) if row is not None)
 
 
 def _memory(row: CellRow, language: str) -> Sentence | None:

@@ -102,7 +102,7 @@ def _figures(row: CellRow, base: CellRow, language: str) -> Sentence:
         batch=row.batch_size,
         parts="; ".join(part for part in parts if part),
     )
-    return Sentence(text, (row.key, base.key))
+    return Sentence(text, (row.key, base.key), of_speed=True)
 
 
 def _speed(row: CellRow, base: CellRow, language: str) -> str:

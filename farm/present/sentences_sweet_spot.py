@@ -89,7 +89,7 @@ def _ends(front: Front, language: str) -> Sentence | None:
         small=label(smallest, front),
         memory=gigabytes(smallest),
     )
-    return Sentence(text, (fastest.key, smallest.key))
+    return Sentence(text, (fastest.key, smallest.key), of_speed=True)
 
 
 def _beaten(front: Front, language: str) -> Sentence | None:
@@ -97,7 +97,7 @@ def _beaten(front: Front, language: str) -> Sentence | None:
     if not beaten:
         return None
     text = say(language, "spot_beaten", names="; ".join(label(row, front) for row in beaten))
-    return Sentence(text, tuple(row.key for row in beaten))
+    return Sentence(text, tuple(row.key for row in beaten), of_speed=True)
 
 
 def _batch(found: Sequence[Front], language: str) -> Sentence | None:
@@ -107,7 +107,7 @@ def _batch(found: Sequence[Front], language: str) -> Sentence | None:
         return None
     front = next(front for front in found if best in front.rows)
     text = say(language, "spot_batch", name=label(best, front), speed=number(speed_of(best)), batch=best.batch_size)
-    return Sentence(text, (best.key,))
+    return Sentence(text, (best.key,), of_speed=True)
 
 
 def gigabytes(row: CellRow) -> str:

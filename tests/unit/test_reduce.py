@@ -100,6 +100,16 @@ def test_speedups_are_ratios_of_medians_of_the_same_task() -> None:
     assert base.speedup_vs_baseline is None
 
 
+def test_a_ratio_is_worth_no_more_than_the_worse_of_its_two_rows() -> None:
+    assert {r.speedup_verdict for r in ROWS} == {r.cache_speedup_verdict for r in ROWS} == {None, "valid"}
+    doubtful = [replace(r, disturbed="beside") if r.key.startswith(row("fp16").key) else r for r in RUN]
+    rows = cell_rows(doubtful)
+    assert row("fp16", rows=rows).trust.distrust == row("fp16", rows=rows).cache_speedup_verdict == "contended"
+    assert row("nf4", rows=rows).trust.distrust == "valid" != row("nf4", rows=rows).speedup_verdict == "contended"
+    assert row("nf4", 512, rows=rows).cache_speedup_verdict == "valid"
+    assert (row("fp16", rows=rows).speedup_verdict, row("int8", rows=rows).cache_speedup_verdict) == (None, None)
+
+
 def test_the_cache_speedup_compares_with_the_same_cell_without_cache() -> None:
     on, off = row("fp16", 512), row("fp16", 512, "off")
     assert on.decode_tok_s and off.decode_tok_s

@@ -142,7 +142,9 @@ def test_a_lead_that_rests_on_a_noisy_row_says_so_itself() -> None:
     assert warned.lead.text == calm.lead.text + (
         " Not valid by its own verdict (noisy): measure it again before you rely on it."
     )
-    assert [one.text for one in warned.sentences[1:]] == [one.text for one in calm.sentences[1:]]
+    told = {"grows": " (Speeds not valid: noisy.)", "pays": " (Speeds not valid: noisy.)"}  # of the memory nothing
+    for one, other in zip(warned.sentences[1:], calm.sentences[1:], strict=True):
+        assert one.text == other.text + next((words for name, words in told.items() if name in other.text), "")
 
 
 def test_one_configuration_alone_is_no_sweet_spot() -> None:

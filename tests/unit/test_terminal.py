@@ -47,7 +47,7 @@ def test_a_sweep_of_perplexities_alone_has_a_table() -> None:
 
 def test_a_row_that_is_not_valid_is_marked_and_counted() -> None:
     text = printed(cell_rows(rich.rich_sweep()))
-    assert "○ 25.3" in text and text.count("○ ") == 2
+    assert "○ 25.3" in text and "○ 0.79x" in text and text.count("○ ") == 3
     assert "○ 1 cell(s) not valid by their own verdict: 1 noisy" in text
     assert max(len(line) for line in text.splitlines()) <= 100
 

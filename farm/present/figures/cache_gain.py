@@ -17,8 +17,7 @@ import plotly.graph_objects as go
 from farm.present import theme
 from farm.present.figures.curves import Look, curve_figure
 from farm.present.figures.panels import Panel, curve_panels, place, present_cache_modes
-from farm.present.figures.points import Curve, Point, is_trusted, points
-from farm.present.sentence_parts import mate
+from farm.present.figures.points import Curve, Point, points
 from farm.rows import CellRow
 
 TITLE = "What the KV cache buys in decode"
@@ -28,7 +27,7 @@ NOTHING = "no pair of cells with the KV cache on and off to compare"
 def cache_gain(rows: Sequence[CellRow]) -> go.Figure:
     """Decode speed with the cache over decode speed without it, by context; the dashed level is no gain."""
     speed = [row for row in rows if row.kind == "speed" and row.is_ok]
-    paired = [_trusted_as_both(row, speed) for row in speed if row.cache_speedup is not None]
+    paired = [_with_the_verdict_of_both(row) for row in speed if row.cache_speedup is not None]
     if not paired:
         return theme.blank(TITLE, NOTHING)
     look = Look(
@@ -47,11 +46,8 @@ def cache_gain(rows: Sequence[CellRow]) -> go.Figure:
     return figure
 
 
-def _trusted_as_both(row: CellRow, rows: Sequence[CellRow]) -> CellRow:
-    """A ratio is worth no more than the worse of its rows: the row, with the verdict of that one."""
-    alike = [other for other in rows if (other.model_id, other.engine) == (row.model_id, row.engine)]
-    off = mate(row, alike, cache_mode="off")
-    return row if off is None or is_trusted(off) else replace(row, trust=off.trust)
+def _with_the_verdict_of_both(row: CellRow) -> CellRow:
+    return replace(row, trust=replace(row.trust, verdict=row.cache_speedup_verdict))
 
 
 def gain_curve(mode: str) -> Curve:

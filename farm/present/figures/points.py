@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from farm.present import theme
 from farm.rows import CellRow
 from farm.stats import Summary
+from farm.verdict import VALID
 
 HOLLOW = "hollow: verdict not valid"
 
@@ -63,7 +64,12 @@ def limits(rows: Iterable[CellRow], curve: Curve, quantization: str) -> list[tup
 
 def is_trusted(row: CellRow) -> bool:
     """False where the row's verdict names a reason of distrust; a note like `launch_bound` leaves it valid."""
-    return row.trust.verdict is None or row.trust.verdict.startswith("valid")
+    return row.trust.verdict is None or row.trust.verdict.startswith(VALID)
+
+
+def ratio_mark(verdict: str | None) -> str:
+    """What stands before a ratio that one of its two rows makes doubtful: hollow, as markers are."""
+    return "" if verdict in (None, VALID) else "○ "
 
 
 def symbol(row: CellRow) -> str:

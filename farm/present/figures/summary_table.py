@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from farm.present import theme
 from farm.present.figures.panels import Panel, devices, shown_cache_mode, speed_panels
-from farm.present.figures.points import is_trusted
+from farm.present.figures.points import is_trusted, ratio_mark
 from farm.rows import CellRow
 from farm.stats import Summary
 
@@ -32,6 +32,7 @@ class Column:
     pick: Callable[[CellRow], float | None]
     form: str
     better: int
+    verdict: Callable[[CellRow], str | None] = lambda row: None  # of a ratio, which rests on another row, too
     width: int = 82
 
 
@@ -53,8 +54,8 @@ def _gb(size: int | None) -> float | None:
 
 COLUMNS = (
     Column("Decode<br>tok/s", lambda row: _median(row.decode_tok_s), "{:.1f}", 1),
-    Column("vs<br>baseline", lambda row: row.speedup_vs_baseline, "{:.2f}×", 0),
-    Column("Cache<br>gain", lambda row: row.cache_speedup, "{:.1f}×", 0),
+    Column("vs<br>baseline", lambda row: row.speedup_vs_baseline, "{:.2f}×", 0, lambda row: row.speedup_verdict),
+    Column("Cache<br>gain", lambda row: row.cache_speedup, "{:.1f}×", 0, lambda row: row.cache_speedup_verdict),
     Column("Per token<br>ms", lambda row: _median(row.tpot_s, 1000), "{:.1f}", -1),
     Column("TTFT<br>ms", lambda row: _median(row.ttft_s, 1000), "{:.0f}", -1),
     Column("Prefill<br>ms", lambda row: _median(row.prefill_s, 1000), "{:.0f}", -1),
@@ -65,7 +66,7 @@ COLUMNS = (
 )
 HEADER = ("Model", "Precision", "Context", *(column.title for column in COLUMNS), "Change<br>of PPL", "Status")
 LETTER, LINE, PADDING = 7.5, 18, 14  # pixels: of a letter, a line of a cell, and above and below the lines
-FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 150)
+FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 205)
 
 
 def summary_table(rows: Sequence[CellRow]) -> go.Figure:
@@ -123,7 +124,7 @@ def _figure_box(column: Column, row: CellRow, group: Sequence[CellRow]) -> Box:
     value = column.pick(row) if row.is_ok else None
     if value is None:
         return Box(EMPTY, theme.PAPER)
-    text = column.form.format(value)
+    text = ratio_mark(column.verdict(row)) + column.form.format(value)
     present = [column.pick(other) for other in group if other.is_ok]
     known = sorted(column.better * other for other in present if other is not None)
     if not column.better or known[0] == known[-1]:

@@ -7,6 +7,7 @@ TEXTS = {
     "lead": "{ok} of {cells} cells measured on {devices}; {models}.",
     "lead_part": "A part of the run: {cells} of {asked} cells; the others have not been run yet. ",
     "lead_suspect": " Not valid by its own verdict ({reasons}): measure it again before you rely on it.",
+    "line_suspect": " (Speeds not valid: {reasons}.)",
     "nav_answers": "Answers",
     "nav_figures": "Figures",
     "nav_failures": "Not ok",

@@ -7,6 +7,7 @@ TEXTS = {
     "lead": "{ok} de {cells} celdas medidas en {devices}; {models}.",
     "lead_part": "Una parte de la ejecución: {cells} de {asked} celdas; las demás aún no se han ejecutado. ",
     "lead_suspect": " No es válida según su propio veredicto ({reasons}): mídala otra vez antes de confiar en ella.",
+    "line_suspect": " (Velocidades no válidas: {reasons}.)",
     "nav_answers": "Respuestas",
     "nav_figures": "Figuras",
     "nav_failures": "Sin resultado",
