@@ -66,7 +66,7 @@ COLUMNS = (
 )
 HEADER = ("Model", "Precision", "Context", *(column.title for column in COLUMNS), "Change<br>of PPL", "Status")
 LETTER, LINE, PADDING = 7.5, 18, 14  # pixels: of a letter, a line of a cell, and above and below the lines
-FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 205)
+FIXED_WIDTHS = (160, 72, *(column.width for column in COLUMNS), 100, 230)
 
 
 def summary_table(rows: Sequence[CellRow]) -> go.Figure:
