@@ -28,6 +28,8 @@ def one(device: str = "cuda", **axes: object) -> Cell:
         ({"quantizations": ["int8"]}, 1 / 12.3),
         ({"quantizations": ["int8wo"]}, 1 / 28.3),
         ({"quantizations": ["hqq"]}, 1 / 13.1),
+        ({"quantizations": ["gptq?kernel=triton"]}, 1 / 13.4),
+        ({"quantizations": ["gptq?kernel=torch"]}, 1 / 13.7),
     ],
 )
 def test_a_step_is_near_what_an_h100_took(axes: dict[str, object], measured_s: float) -> None:
