@@ -78,13 +78,14 @@ def skinny(x: Tensor, weight: Weight, out: Tensor | None = None, config: Skinny 
     parts = torch.empty(cut.splits * batch * rows if cut.splits > 1 else 1, dtype=torch.float32, device=x.device)
     common = _flags(
         x=x, out=out, parts=parts, done=counters(x.device), batch=batch, rows=rows, BLOCK_ROWS=cut.block_rows,
-        BLOCK_BATCH=block_batch, SPLITS=cut.splits, num_warps=cut.warps, num_stages=cut.stages,
+        BLOCK_BATCH=block_batch, SPLITS=cut.splits, BF16=x.dtype == torch.bfloat16, ASM=x.is_cuda, num_warps=cut.warps,
+        num_stages=cut.stages,
     )  # fmt: skip
     grid = (triton.cdiv(rows, cut.block_rows), cut.splits)
     if isinstance(weight, Int4):
         triton_skinny.int4_skinny[grid](
             packed=weight.packed.view(torch.int16), scales=weight.scales, groups=columns // weight.group,
-            GROUP=weight.group, BF16=x.dtype == torch.bfloat16, ASM=x.is_cuda, **_zeros(weight), **common,
+            GROUP=weight.group, **_zeros(weight), **common,
         )  # fmt: skip
         return out
     dense = isinstance(weight, Dense)

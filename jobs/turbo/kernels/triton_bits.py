@@ -175,6 +175,36 @@ def int4_operands(halves, zero, BF16: tl.constexpr, ASM: tl.constexpr):
 
 
 @triton.jit
+def int8_operand(codes, BF16: tl.constexpr, ASM: tl.constexpr):
+    """int8 codes as a 16-bit type, exact in either. A byte b under 0x64 is the float16 1024 + b: as in `int8_dot`.
+
+    bfloat16 has no room for a byte above 128, so there the conversion instruction stays.
+    """
+    kind: tl.constexpr = tl.bfloat16 if BF16 else tl.float16
+    if BF16 or not ASM:
+        return codes.to(kind)
+    return tl.inline_asm_elementwise(
+        """
+        {
+        .reg .b32 s, c;
+        mov.b32 c, 0x64646464;
+        xor.b32 s, $2, 0x80808080;
+        prmt.b32 $0, s, c, 0x4140;
+        prmt.b32 $1, s, c, 0x4342;
+        mov.b32 c, 0x64806480;
+        sub.rn.f16x2 $0, $0, c;
+        sub.rn.f16x2 $1, $1, c;
+        }
+        """,
+        "=&r,=&r,r",
+        [codes],
+        dtype=tl.float16,
+        is_pure=True,
+        pack=4,
+    )
+
+
+@triton.jit
 def int8_dot(word, x0, x1, x2, x3, ASM: tl.constexpr):
     """sum over a word's 4 signed bytes of byte * x, in float32 throughout.
 

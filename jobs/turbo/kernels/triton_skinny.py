@@ -17,7 +17,7 @@ Few programs would own few bytes in flight, so the inputs are cut into SPLITS pa
 import triton
 import triton.language as tl
 
-from jobs.turbo.kernels.triton_bits import int4_operands
+from jobs.turbo.kernels.triton_bits import int4_operands, int8_operand
 from jobs.turbo.kernels.triton_order import order_kernels
 
 
@@ -80,7 +80,7 @@ def int4_skinny(
 def wide_skinny(
     x, weight, scales, out, parts, done, batch, rows, columns,
     BLOCK_ROWS: tl.constexpr, BLOCK_BATCH: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, SPLITS: tl.constexpr,
-    SCALED: tl.constexpr, PDL: tl.constexpr,
+    SCALED: tl.constexpr, BF16: tl.constexpr, PDL: tl.constexpr, ASM: tl.constexpr,
 ):  # fmt: skip
     """weight [rows, columns] in 16 bit, or int8 codes with `scales` [rows] (SCALED), exact in either 16-bit type."""
     order_kernels(PDL)
@@ -94,7 +94,9 @@ def wide_skinny(
     sums = tl.zeros([BLOCK_ROWS, BLOCK_BATCH], tl.float32)
     for start in range(first, tl.minimum(first + share, columns), BLOCK_COLUMNS):
         left = start + lane < columns
-        tile = tl.load(line + start, mask=real & left[None, :], other=0).to(x.dtype.element_ty)
+        tile = tl.load(line + start, mask=real & left[None, :], other=0)
+        if SCALED:
+            tile = int8_operand(tile, BF16, ASM)
         sums = tl.dot(tile, tl.load(column + start, mask=there & left[:, None], other=0.0), sums)
     if SCALED:
         sums *= tl.load(scales + row, mask=row < rows, other=0.0).to(tl.float32)[:, None]
