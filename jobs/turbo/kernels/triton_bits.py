@@ -175,14 +175,7 @@ def int4_operands(halves, zero, BF16: tl.constexpr, ASM: tl.constexpr):
 
 
 @triton.jit
-def int8_operand(codes, BF16: tl.constexpr, ASM: tl.constexpr):
-    """int8 codes as a 16-bit type, exact in either. A byte b under 0x64 is the float16 1024 + b: as in `int8_dot`.
-
-    bfloat16 has no room for a byte above 128, so there the conversion instruction stays.
-    """
-    kind: tl.constexpr = tl.bfloat16 if BF16 else tl.float16
-    if BF16 or not ASM:
-        return codes.to(kind)
+def _float16_of_bytes(codes):
     return tl.inline_asm_elementwise(
         """
         {
@@ -202,6 +195,21 @@ def int8_operand(codes, BF16: tl.constexpr, ASM: tl.constexpr):
         is_pure=True,
         pack=4,
     )
+
+
+@triton.jit
+def int8_operand(codes, BF16: tl.constexpr, ASM: tl.constexpr):
+    """int8 codes as a 16-bit type, exact in either. A byte b under 0x64 is the float16 1024 + b: as in `int8_dot`.
+
+    bfloat16 has no room for a byte above 128, so there the conversion instruction stays.
+    """
+    if BF16:
+        operand = codes.to(tl.bfloat16)
+    elif ASM:
+        operand = _float16_of_bytes(codes)
+    else:
+        operand = codes.to(tl.float16)
+    return operand
 
 
 @triton.jit
