@@ -1,10 +1,8 @@
-"""What the decode kernels compile to, without a GPU: `python -m tests.perf.turbo_ptx` counts instructions as JSON.
+"""What the decode kernels compile to, without a GPU: `TRITON_INTERPRET=0 python -m tests.perf.turbo_ptx`.
 
-The interpreter proves answers on a CPU, but it runs neither inline PTX nor the compiler: a kernel that is right there may
-not compile, or may load byte by byte. Triton compiles for a GPU that is not there. Told are the PTX instructions of each
-kernel by kind, at the cuts that ship for Llama-3-8B and batch 16.
-
-    TRITON_INTERPRET=0 python -m tests.perf.turbo_ptx
+The interpreter proves answers on a CPU, but it runs neither inline PTX nor the compiler: a kernel that is right there
+may not compile, or may load byte by byte. Triton compiles for a GPU that is not there. Told, as JSON, are the PTX
+instructions of each kernel by kind, at the cuts that ship for Llama-3-8B and batch 16.
 """
 
 import json

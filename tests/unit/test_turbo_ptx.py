@@ -1,4 +1,4 @@
-"""The decode kernels compile for an H100 that is not there, and to what was meant: no byte at a time, no slow conversion."""
+"""The decode kernels compile for an H100 that is not there, and to what was meant: nothing byte by byte."""
 
 import importlib.util
 import json
