@@ -229,7 +229,7 @@ def test_each_precision_has_one_colour_everywhere() -> None:
 def test_the_table_has_room_for_verdicts_that_take_two_lines() -> None:
     """Seen in a picture: the last rows were below its edge."""
     quiet = summary_table(ROWS)
-    verdict = replace(ROWS[0].trust, verdict="contended (launch_bound)")
+    verdict = replace(ROWS[0].trust, verdict="slow_host (power_bound+launch_bound)")
     told = summary_table([replace(row, trust=verdict) for row in ROWS])
     rows = len(told.data[0].cells["values"][0])
     assert told.layout.height - quiet.layout.height == LINE * rows
