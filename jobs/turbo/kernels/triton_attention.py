@@ -36,10 +36,11 @@ def _share_rows(length, split, SPLITS: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def _combine(
-    out, shares, maxima, totals, used, pair, GROUP: tl.constexpr, BLOCK_GROUP: tl.constexpr,
-    DIM: tl.constexpr, BLOCK_DIM: tl.constexpr, SPLITS: tl.constexpr,
+    out, shares, maxima, totals, filled, pair, GROUP: tl.constexpr, BLOCK_GROUP: tl.constexpr,
+    DIM: tl.constexpr, BLOCK_DIM: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """Weigh the shares of one group of heads by exp2(maximum) and add them. `pair`: batch * kv_heads + kv_head."""
+    used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)
     head, lane = tl.arange(0, BLOCK_GROUP), tl.arange(0, BLOCK_DIM)
     best = tl.full([BLOCK_GROUP], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_GROUP], tl.float32)
@@ -59,9 +60,19 @@ def _combine(
 
 
 @triton.jit
-def _widened(words, values, query):
-    """The lower byte of each word, a number as in `values`, as one of the query's type."""
-    return words.to(tl.int8).to(values.dtype.element_ty, bitcast=True).to(query.dtype)
+def _tile(cache, start, row, end, lane, width):
+    """Lanes of rows: 0 from row `end` and from lane `width` on."""
+    inside = (row < end)[:, None] & (lane < width)[None, :]
+    return tl.load(cache + (start + row[:, None] * width + lane[None, :]), mask=inside, other=0.0)
+
+
+@triton.jit
+def _even_and_odd(values, start, row, end, word, width, query):
+    """Of 8-bit values, read in words of two: the lanes 0, 2, ... and the lanes 1, 3, ... in the query's type."""
+    kind: tl.constexpr = values.dtype.element_ty
+    words = _tile(values.to(tl.pointer_type(tl.int16)), start // 2, row, end, word, width // 2)
+    even = words.to(tl.int8).to(kind, bitcast=True).to(query.dtype)
+    return even, (words >> 8).to(tl.int8).to(kind, bitcast=True).to(query.dtype)
 
 
 @triton.jit
@@ -79,52 +90,41 @@ def attend_share(
     filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
     begin, end = _share_rows(filled, split, SPLITS, BLOCK)
     if begin < end:
-        head, lane, row = tl.arange(0, BLOCK_GROUP), tl.arange(0, BLOCK_DIM), tl.arange(0, BLOCK)
-        real_lane = lane < DIM
-        asked = (head < GROUP)[:, None] & real_lane[None, :]
+        head, lane, word = tl.arange(0, BLOCK_GROUP), tl.arange(0, BLOCK_DIM), tl.arange(0, BLOCK_DIM // 2)
+        asked = (head < GROUP)[:, None] & (lane < DIM)[None, :]
         query = tl.load(q + (pair * GROUP + head)[:, None] * DIM + lane[None, :], mask=asked, other=0.0)
-        start = pair.to(tl.int64) * max_len * DIM
+        base = pair.to(tl.int64) * max_len * DIM
         best = tl.full([BLOCK_GROUP], float("-inf"), tl.float32)
         total = tl.zeros([BLOCK_GROUP], tl.float32)
         mixed = tl.zeros([BLOCK_GROUP, BLOCK_DIM], tl.float32)
+        even = tl.zeros([BLOCK_GROUP, BLOCK_DIM // 2], tl.float32)
+        odd = tl.zeros([BLOCK_GROUP, BLOCK_DIM // 2], tl.float32)
         IN_8_BIT: tl.constexpr = values.dtype.element_ty.primitive_bitwidth == 8
-        if IN_8_BIT:
-            word = tl.arange(0, BLOCK_DIM // 2)
-            words = values.to(tl.pointer_type(tl.int16))
-            even = tl.zeros([BLOCK_GROUP, BLOCK_DIM // 2], tl.float32)
-            odd = tl.zeros([BLOCK_GROUP, BLOCK_DIM // 2], tl.float32)
         for first in range(begin, end, BLOCK):
-            at = start + (first + row)[:, None] * DIM + lane[None, :]
-            inside = (first + row < end)[:, None] & real_lane[None, :]
-            key = tl.load(keys + at, mask=inside, other=0.0).to(query.dtype)  # an 8-bit cache is widened here
+            row = first + tl.arange(0, BLOCK)
+            key = _tile(keys, base, row, end, lane, DIM).to(query.dtype)  # an 8-bit cache is widened here
             scores = tl.dot(query, tl.trans(key)) * (scale * _LOG2_E)
-            scores = tl.where((first + row < end)[None, :], scores, float("-inf"))
+            scores = tl.where((row < end)[None, :], scores, float("-inf"))
             higher = tl.maximum(best, tl.max(scores, axis=1))
             keep = tl.exp2(best - higher)
             weights = tl.exp2(scores - higher[:, None])
             total = total * keep + tl.sum(weights, axis=1)
             if IN_8_BIT:
-                at = start // 2 + (first + row)[:, None] * (DIM // 2) + word[None, :]
-                inside = (first + row < end)[:, None] & (word < DIM // 2)[None, :]
-                two = tl.load(words + at, mask=inside, other=0)
-                first_of_two, second = _widened(two, values, query), _widened(two >> 8, values, query)
+                first_of_two, second = _even_and_odd(values, base, row, end, word, DIM, query)
                 even = tl.dot(weights.to(query.dtype), first_of_two, even * keep[:, None])
                 odd = tl.dot(weights.to(query.dtype), second, odd * keep[:, None])
             else:
-                value = tl.load(values + at, mask=inside, other=0.0)
-                mixed = tl.dot(weights.to(value.dtype), value, mixed * keep[:, None])
+                mixed = tl.dot(weights.to(query.dtype), _tile(values, base, row, end, lane, DIM), mixed * keep[:, None])
             best = higher
-        if IN_8_BIT:
-            mixed = tl.interleave(even, odd)
         slot = (pair * SPLITS + split) * BLOCK_GROUP + head
         tl.store(maxima + slot, best, cache_modifier=".cg")
         tl.store(totals + slot, total, cache_modifier=".cg")
+        mixed = tl.interleave(even, odd) if IN_8_BIT else mixed
         tl.store(shares + slot[:, None] * BLOCK_DIM + lane[None, :], mixed, cache_modifier=".cg")
     if ONE_KERNEL:
         tl.debug_barrier()  # every thread has stored before one of them counts
         if tl.atomic_add(done + pair, 1, sem="acq_rel") == SPLITS - 1:
-            used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)
-            _combine(out, shares, maxima, totals, used, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, SPLITS)
+            _combine(out, shares, maxima, totals, filled, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, BLOCK, SPLITS)
             tl.store(done + pair, 0)  # for the next launch
 
 
@@ -138,5 +138,4 @@ def combine_shares(
     order_kernels(PDL)
     pair = tl.program_id(0)
     filled = tl.load(length + pair // kv_heads * length_stride).to(tl.int32)
-    used = tl.cdiv(filled, tl.cdiv(tl.cdiv(filled, SPLITS), BLOCK) * BLOCK)
-    _combine(out, shares, maxima, totals, used, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, SPLITS)
+    _combine(out, shares, maxima, totals, filled, pair, GROUP, BLOCK_GROUP, DIM, BLOCK_DIM, BLOCK, SPLITS)
