@@ -8,7 +8,7 @@ stand as the records name them first (the sweep's order), precisions as in the c
 The latest attempt at a cell is the one that counts; earlier ones stay in the store.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from farm import catalog, formulas
@@ -18,7 +18,7 @@ from farm.device_rows import energy_figures, roofline_figures, telemetry_figures
 from farm.errors import FarmError
 from farm.records import Record, SpeedResult, Trial
 from farm.row_parts import evidence_of, memory_figures, quality_figures, sanity_figures, trust_figures
-from farm.rows import CellRow, TrialRow
+from farm.rows import CellRow, TrialRow, TrustFigures
 from farm.stats import Summary, median, p99, percentile, summarize
 from farm.verdict import VALID
 
@@ -58,7 +58,8 @@ def cell_rows(records: Iterable[Record]) -> list[CellRow]:
     """One row a cell, speed and quality cells alike."""
     final = final_records(records)
     lookup = Lookup.of(final.values())
-    return [_cell_row(record, lookup) for record in final.values()]
+    trust = {key: trust_figures(record) for key, record in final.items()}
+    return [_cell_row(record, lookup, trust) for record in final.values()]
 
 
 def _newness(record: Record) -> tuple[int, str, str]:
@@ -143,7 +144,7 @@ def _trial_row(
     )
 
 
-def _cell_row(record: Record, lookup: Lookup) -> CellRow:
+def _cell_row(record: Record, lookup: Lookup, trust: Mapping[str, TrustFigures]) -> CellRow:
     baseline = lookup.baseline_of(record.cell.load)
     is_baseline = baseline == record.cell.load
     base = None if is_baseline else lookup.with_load(record.cell, baseline)
@@ -151,13 +152,13 @@ def _cell_row(record: Record, lookup: Lookup) -> CellRow:
     return CellRow(
         **_identity(record),
         attempt=record.attempt,
-        trust=trust_figures(record),
+        trust=trust[record.key],
         load_s=record.load_s,
         baseline_quantization=baseline.quantization if baseline else None,
         speedup_vs_baseline=_speedup(record, base),
-        speedup_verdict=_speedup_verdict(record, base),
+        speedup_verdict=_speedup_verdict(record, base, trust),
         cache_speedup=_speedup(record, without_cache),
-        cache_speedup_verdict=_speedup_verdict(record, without_cache),
+        cache_speedup_verdict=_speedup_verdict(record, without_cache, trust),
         **_speed_figures(record),
         quality=quality_figures(record, lookup),
         evidence=evidence_of(record),
@@ -206,10 +207,10 @@ def _speedup(record: Record, other: Record | None) -> float | None:
     return formulas.ratio(_decode_median(record), _decode_median(other))
 
 
-def _speedup_verdict(record: Record, other: Record | None) -> str | None:
+def _speedup_verdict(record: Record, other: Record | None, trust: Mapping[str, TrustFigures]) -> str | None:
     if other is None or _speedup(record, other) is None:
         return None
-    named = [trust_figures(one).distrust.split("+") for one in (record, other)]
+    named = [trust[one.key].distrust.split("+") for one in (record, other)]
     reasons = dict.fromkeys(reason for reasons in named for reason in reasons if reason not in ("", VALID))
     return "+".join(reasons) or VALID
 

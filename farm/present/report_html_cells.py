@@ -8,7 +8,7 @@ Why both: '2,048' and '–' do not sort; the number beside the text does.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from farm.present.figures.points import is_trusted, ratio_mark
+from farm.present.figures.points import is_trusted, mark_of
 from farm.present.theme import color_of, short_title_of
 from farm.present.words import number, numbers_in
 from farm.rows import CellRow
@@ -71,7 +71,7 @@ def _measured(row: CellRow) -> list[Value]:
         _number(None if peak is None else peak / 1e9),
         _number(row.quality.perplexity, "{:.3f}"),
         _number(row.quality.perplexity_delta_percent, "{:+.2f}"),
-        _number(row.speedup_vs_baseline, ratio_mark(row.speedup_verdict) + "{:.2f}×"),
+        _number(row.speedup_vs_baseline, mark_of(row.speedup_verdict) + "{:.2f}×"),
         _number(None if times is None else 1 / times, "{:.0%}"),
         _number(row.energy.j_per_generated_token),
     ]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.present.figures.panels import Panel, quality_panels, speed_panels
-from farm.present.figures.points import is_trusted, ratio_mark
+from farm.present.figures.points import is_trusted, mark_of
 from farm.present.theme import color_of, short_title_of
 from farm.rows import CellRow
 from farm.stats import Summary
@@ -67,7 +67,7 @@ def _measured(row: CellRow) -> list[Text]:
         _number(None if row.memory.peak_allocated_bytes is None else row.memory.peak_allocated_bytes / 1e9, 2),
         _number(row.quality.perplexity, 3),
         _change(row),
-        Text(ratio_mark(row.speedup_verdict)) + _number(row.speedup_vs_baseline, 2, "x"),
+        Text(mark_of(row.speedup_verdict)) + _number(row.speedup_vs_baseline, 2, "x"),
     ]
 
 

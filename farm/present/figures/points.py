@@ -64,12 +64,16 @@ def limits(rows: Iterable[CellRow], curve: Curve, quantization: str) -> list[tup
 
 def is_trusted(row: CellRow) -> bool:
     """False where the row's verdict names a reason of distrust; a note like `launch_bound` leaves it valid."""
-    return row.trust.verdict is None or row.trust.verdict.startswith(VALID)
+    return _is_valid(row.trust.verdict)
 
 
-def ratio_mark(verdict: str | None) -> str:
-    """What stands before a ratio that one of its two rows makes doubtful: hollow, as markers are."""
-    return "" if verdict in (None, VALID) else "○ "
+def mark_of(verdict: str | None) -> str:
+    """What stands before a figure that its verdict, or a ratio's, makes doubtful: hollow, as markers are."""
+    return "" if _is_valid(verdict) else "○ "
+
+
+def _is_valid(verdict: str | None) -> bool:
+    return verdict is None or verdict.startswith(VALID)
 
 
 def symbol(row: CellRow) -> str:

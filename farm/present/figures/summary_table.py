@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from farm.present import theme
 from farm.present.figures.panels import Panel, devices, shown_cache_mode, speed_panels
-from farm.present.figures.points import is_trusted, ratio_mark
+from farm.present.figures.points import is_trusted, mark_of
 from farm.rows import CellRow
 from farm.stats import Summary
 
@@ -124,7 +124,7 @@ def _figure_box(column: Column, row: CellRow, group: Sequence[CellRow]) -> Box:
     value = column.pick(row) if row.is_ok else None
     if value is None:
         return Box(EMPTY, theme.PAPER)
-    text = ratio_mark(column.verdict(row)) + column.form.format(value)
+    text = mark_of(column.verdict(row)) + column.form.format(value)
     present = [column.pick(other) for other in group if other.is_ok]
     known = sorted(column.better * other for other in present if other is not None)
     if not column.better or known[0] == known[-1]:
