@@ -16,10 +16,12 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from jobs.turbo.kernels import configs, triton_attention, triton_skinny
+from tests.perf.turbo_kernels.shapes import DIM, HEADS, KV_HEADS, SHAPES
 
 H100 = GPUTarget("cuda", 90, 32)
 KINDS = {"float16": "fp16", "bfloat16": "bf16"}
-BATCH, ROWS, COLUMNS, MAX_LEN, KV_HEADS = 16, 6144, 4096, 2304, 8
+BATCH, MAX_LEN = 16, 2304
+ROWS, COLUMNS = SHAPES["qkv"]
 _INSTRUCTION = re.compile(r"^\s+(?:@!?%p\d+ )?([a-z][a-z0-9_.:]*)", re.MULTILINE)
 
 
@@ -39,8 +41,8 @@ def _attentions() -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any], di
             types = {"q": f"*{q}", "keys": f"*{kept}", "values": f"*{kept}", "length": "*i64", "out": f"*{q}"}
             types |= dict.fromkeys(("shares", "maxima", "totals"), "*fp32") | {"done": "*i32", "scale": "fp32"}
             types |= dict.fromkeys(("kv_heads", "max_len", "length_stride"), "i32")
-            constants = {"GROUP": 4, "BLOCK_GROUP": 16, "DIM": 128, "BLOCK_DIM": 128, "ONE_KERNEL": True, "PDL": True}
-            constants |= {"BLOCK": cut.block, "SPLITS": cut.splits}
+            constants = {"GROUP": HEADS // KV_HEADS, "BLOCK_GROUP": 16, "DIM": DIM, "BLOCK_DIM": DIM}
+            constants |= {"BLOCK": cut.block, "SPLITS": cut.splits, "ONE_KERNEL": True, "PDL": True}
             yield f"attention, {name}, cache {cache}", triton_attention.attend_share, types, constants, _options(cut)
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from jobs.turbo import kernels
 from jobs.turbo.kernels import configs, launch
 from jobs.turbo.kernels.configs import Attention
+from tests.perf.turbo_kernels.shapes import DIM, HEADS, HIDDEN, INNER, KV_HEADS
 from tests.perf.turbo_kernels.timing import attempt, graph_us
 from tests.perf.turbo_kernels.variants import DEVICE, DTYPE
 
-HEADS, KV_HEADS, DIM, HIDDEN, INNER = 32, 8, 128, 4096, 14336
 _LAUNCHES, _CACHES, _MAX_LEN = 64, 16, 8448  # 16 caches of 2,048 filled positions are 134 MB
 CUTS = (Attention(64, 32), Attention(32, 32), Attention(128, 16), Attention(64, 16), Attention(32, 64))
 # (programmatic launch, one attention kernel)

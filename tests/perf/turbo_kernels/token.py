@@ -11,9 +11,10 @@ from torch import Tensor
 from jobs.turbo import kernels
 from jobs.turbo.kernels import configs
 from jobs.turbo.kernels.configs import Attention, Gemv
-from tests.perf.turbo_kernels.small import DIM, HIDDEN, KV_HEADS, MODES
+from tests.perf.turbo_kernels.shapes import DIM, HIDDEN, KV_HEADS, SHAPES
+from tests.perf.turbo_kernels.small import MODES
 from tests.perf.turbo_kernels.timing import attempt, graph_us
-from tests.perf.turbo_kernels.variants import DEVICE, DTYPE, GEMVS, KINDS, SHAPES, make
+from tests.perf.turbo_kernels.variants import DEVICE, DTYPE, GEMVS, KINDS, make
 
 LAYERS, _MAX_LEN, _POSITION = 32, 2304, 2047
 

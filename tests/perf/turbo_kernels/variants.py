@@ -9,15 +9,9 @@ from torch import Tensor
 from jobs.turbo.kernels import launch
 from jobs.turbo.kernels.configs import Gemv, Skinny
 from jobs.turbo.weights import Dense, Int4, Int8, Weight
+from tests.perf.turbo_kernels.shapes import SHAPES
 
 DEVICE, DTYPE, GROUP = "cuda", torch.bfloat16, 128
-SHAPES = {
-    "qkv": (6144, 4096),
-    "o": (4096, 4096),
-    "gate_up": (28672, 4096),
-    "down": (4096, 14336),
-    "head": (128256, 4096),
-}
 KINDS = ("int4", "int8", "dense")
 GEMVS = {
     "int4": [Gemv(4, 4), Gemv(8, 4), Gemv(16, 4), Gemv(8, 2), Gemv(4, 2), Gemv(4, 8), Gemv(2, 4)],
